@@ -1,0 +1,1 @@
+//! Harness, reference model and conformance tests; sees only okapi's public interface.

@@ -1,0 +1,52 @@
+//! Every bound of the crate, checked against each other at compile time.
+
+/// Unit of sparseness: extents begin at multiples of it, and no page holds two extents.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// Smallest and largest block size, and the default: powers of two.
+pub const BLOCK_SIZE_MIN: u32 = 4 << 10;
+/// See [`BLOCK_SIZE_MIN`].
+pub const BLOCK_SIZE_MAX: u32 = 1 << 20;
+/// See [`BLOCK_SIZE_MIN`].
+pub const BLOCK_SIZE_DEFAULT: u32 = 64 << 10;
+
+/// Block indexes have 48 bits: 0 to 2^48 - 1.
+pub const BLOCK_INDEX_BITS: u32 = 48;
+/// Namespaces in one grid.
+pub const NAMESPACES_MAX: usize = 4096;
+/// Bytes in a namespace's name: `[A-Za-z0-9._-]`, not beginning with a dot.
+pub const NAMESPACE_NAME_MAX: usize = 64;
+
+/// Smallest budget that a grid accepts.
+pub const GRID_SIZE_MIN: u64 = 1 << 20;
+
+/// Bytes in a file name (POSIX NAME_MAX).
+pub const NAME_MAX: usize = 255;
+/// Bytes in a symlink's target (Linux PATH_MAX less the NUL).
+pub const SYMLINK_MAX: usize = 4095;
+/// Hard links to one inode.
+pub const LINK_MAX: u32 = u32::MAX / 2;
+/// Largest file size and offset (off_t).
+pub const FILE_SIZE_MAX: u64 = i64::MAX as u64;
+/// Bytes in an extended attribute's name (Linux XATTR_NAME_MAX).
+pub const XATTR_NAME_MAX: usize = 255;
+/// Bytes in an extended attribute's value (Linux XATTR_SIZE_MAX).
+pub const XATTR_SIZE_MAX: usize = 64 << 10;
+/// Bytes in the list of an inode's attribute names (Linux XATTR_LIST_MAX).
+pub const XATTR_LIST_MAX: usize = 64 << 10;
+
+/// Bytes charged to the budget for an inode without its blocks, name and attributes; an upper bound of what the
+/// process holds for it.
+pub const INODE_COST: u64 = 512;
+/// Bytes charged for a directory entry beside its name.
+pub const DENTRY_COST: u64 = 64;
+/// Bytes charged for an extended attribute beside its name and value.
+pub const XATTR_COST: u64 = 64;
+
+const _: () = {
+    assert!(BLOCK_SIZE_MIN.is_power_of_two() && BLOCK_SIZE_MAX.is_power_of_two());
+    assert!(BLOCK_SIZE_DEFAULT.is_power_of_two());
+    assert!(BLOCK_SIZE_MIN <= BLOCK_SIZE_DEFAULT && BLOCK_SIZE_DEFAULT <= BLOCK_SIZE_MAX);
+    assert!(BLOCK_SIZE_MIN as u64 >= PAGE_SIZE && PAGE_SIZE.is_power_of_two());
+    assert!(GRID_SIZE_MIN >= BLOCK_SIZE_MAX as u64);
+};

@@ -1,0 +1,5 @@
+//! The `okapi` program.
+
+fn main() -> std::process::ExitCode {
+    okapi::cli::main()
+}

@@ -1,0 +1,1 @@
+//! The frontends: siblings, blind to each other.
