@@ -57,8 +57,7 @@ impl Clock for ManualClock {
         let nanos = self.nanos.fetch_add(1, Ordering::Relaxed);
         Timestamp {
             secs: nanos.div_euclid(1_000_000_000),
-            nanos: u32::try_from(nanos.rem_euclid(1_000_000_000))
-                .expect("a remainder of 10^9 fits 32 bits"),
+            nanos: u32::try_from(nanos.rem_euclid(1_000_000_000)).expect("a remainder of 10^9 fits 32 bits"),
         }
     }
 }

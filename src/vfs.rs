@@ -300,13 +300,7 @@ pub trait Vfs: Send + Sync {
     /// # Errors
     /// `NotDirectory`, `NotFound`, `InvalidArgument` for a directory into itself or contradicting modes, `Exists`,
     /// `IsDirectory`, `NotEmpty`, `NoSpace`.
-    fn rename(
-        &self,
-        caller: Caller,
-        from: (Ino, &[u8]),
-        to: (Ino, &[u8]),
-        mode: RenameMode,
-    ) -> Result<()>;
+    fn rename(&self, caller: Caller, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()>;
 
     /// Adds a name to an inode (link(2)).
     ///
@@ -326,8 +320,7 @@ pub trait Vfs: Send + Sync {
     /// # Errors
     /// `IsDirectory`, `InvalidArgument`, `FileTooBig`; `NoSpace` and `QuotaExceeded` where not one byte fitted, and
     /// then nothing has changed.
-    fn write(&self, ino: Ino, at: WriteAt, bytes: &[u8], clear_privileges: bool)
-    -> Result<Written>;
+    fn write(&self, ino: Ino, at: WriteAt, bytes: &[u8], clear_privileges: bool) -> Result<Written>;
 
     /// Allocates, punches or zeroes a range (fallocate(2)).
     ///
@@ -376,14 +369,7 @@ pub trait Vfs: Send + Sync {
     /// # Errors
     /// `Exists`, `NoAttribute`, `NotPermitted` for `user.` on what is neither file nor directory, `OutOfRange` for
     /// a long name, `TooLarge` for a long value, `InvalidArgument` for a malformed ACL, `NotSupported`, `NoSpace`.
-    fn setxattr(
-        &self,
-        caller: Caller,
-        ino: Ino,
-        name: &[u8],
-        value: &[u8],
-        mode: XattrMode,
-    ) -> Result<()>;
+    fn setxattr(&self, caller: Caller, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()>;
 
     /// Names of all extended attributes, each ended by a NUL.
     ///

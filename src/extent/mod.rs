@@ -30,12 +30,7 @@ impl Content {
         todo!("{offset} {len}")
     }
     /// Writes; returns how many bytes fitted (all of them but at the bound). On an error nothing has changed.
-    pub fn write(
-        &mut self,
-        namespace: &Arc<Namespace>,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<usize> {
+    pub fn write(&mut self, namespace: &Arc<Namespace>, offset: u64, bytes: &[u8]) -> Result<usize> {
         todo!("{} {offset} {}", namespace.name(), bytes.len())
     }
     pub fn set_len(&mut self, len: u64) {
