@@ -1,63 +1,44 @@
-//! The local filesystem: POSIX semantics over extents. PLACEHOLDER while the pieces are being built in parallel.
+//! The local filesystem: POSIX semantics over extents, one file per concern.
+//!
+//! ```text
+//! volume.rs      the volume: construction, totals, and the Vfs trait spread over the files below
+//! table.rs       inode number -> inode; look-up counts; what dies when
+//! inode.rs       an inode: attributes under one lock, body by kind
+//! directory.rs   a directory's entries: by name, and in the order of their cookies
+//! names.rs       lookup, create, link, unlink, rmdir, readdir
+//! rename.rs      rename with its three modes
+//! attributes.rs  chmod, chown, truncate, utimens
+//! file.rs        read, write, fallocate, seek, copy
+//! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
+//! check.rs       proof that all of it fits together
+//! ```
+//!
+//! # Lock order
+//! ```text
+//! structure (Volume)   shared: an operation that changes names or charges metadata
+//!    |                 exclusive: a rename between two directories, and the check
+//! entries (Directory)  ancestor before descendant; two unrelated ones only under the exclusive structure lock
+//!    |
+//! meta (Inode)         one at a time
+//!    |
+//! content (Inode)      one at a time; below it come the grid's locks
+//! ```
+//! Data operations (read, write, fallocate, seek, copy) take neither of the first two.
 
-use crate::Result;
-use crate::clock::Clock;
-use crate::grid::{Grid, Namespace, Usage};
-use std::sync::Arc;
+mod acl;
+mod attributes;
+mod check;
+mod directory;
+mod file;
+mod inode;
+mod names;
+mod rename;
+mod table;
+mod volume;
+mod xattr;
 
-/// How a volume is made.
-#[derive(Clone, Copy, Debug)]
-pub struct VolumeConfig {
-    /// Most inodes that it may have; `None` leaves the bound to the memory budget.
-    pub inodes_max: Option<u64>,
-    /// Permission bits of the root directory.
-    pub root_mode: u16,
-    /// Owner of the root directory.
-    pub uid: u32,
-    /// Group of the root directory.
-    pub gid: u32,
-}
+#[cfg(test)]
+mod tests;
 
-/// Totals of a volume for `okapi stat`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VolumeStat {
-    /// The volume's blocks and metadata.
-    pub usage: Usage,
-    /// Bytes that the files show: extents in full, however often shared.
-    pub logical_bytes: u64,
-    /// Inodes.
-    pub inodes: u64,
-    /// Inodes that there can be.
-    pub inodes_max: u64,
-}
-
-/// One filesystem in one namespace; implements [`crate::vfs::Vfs`].
-pub struct Volume {}
-impl Volume {
-    /// A new, empty volume in `namespace`.
-    pub fn new(
-        grid: &Arc<Grid>,
-        namespace: Arc<Namespace>,
-        clock: Arc<dyn Clock>,
-        config: VolumeConfig,
-    ) -> Result<Arc<Self>> {
-        let _ = (grid, namespace, clock, config);
-        todo!()
-    }
-    /// Totals.
-    pub fn stat(&self) -> VolumeStat {
-        todo!()
-    }
-    /// Verifies every structure of the volume: tables, link counts, extents, accounting. Writers wait meanwhile.
-    pub fn check(&self) -> Result<CheckReport> {
-        todo!()
-    }
-}
-/// What a check went through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CheckReport {
-    pub inodes: u64,
-    pub directories: u64,
-    pub entries: u64,
-    pub extents: u64,
-}
+pub use check::CheckReport;
+pub use volume::{Volume, VolumeConfig, VolumeStat};

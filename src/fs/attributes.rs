@@ -1,0 +1,80 @@
+//! Changing attributes: mode, owner, size, times; and what other operations change in passing.
+
+use super::acl;
+use super::inode::{Inode, MODE_MASK, Meta, S_ISGID, S_ISUID, S_IXGRP};
+use super::volume::Volume;
+use super::xattr;
+use crate::Result;
+use crate::clock::Timestamp;
+use crate::limits::FILE_SIZE_MAX;
+use crate::range::ByteRange;
+use crate::vfs::{Attr, FileKind, Ino, SetAttr, TimeOrNow};
+
+/// An access time older than this is renewed even if nothing changed since (mount(8), relatime).
+const RELATIME_SECS: i64 = 24 * 60 * 60;
+
+pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<Attr> {
+    let inode = volume.table.get(ino)?;
+    if let Some(size) = changes.size {
+        ByteRange::at(0, size.min(FILE_SIZE_MAX + 1))?;
+        inode.content()?.write().set_len(size);
+    }
+    let now = volume.now();
+    let mut meta = inode.meta.lock();
+    if changes.size.is_some() {
+        meta.mtime = now;
+    }
+    if changes.clear_privileges || changes.uid.is_some() || changes.gid.is_some() {
+        clear_privileges(volume, inode.kind, &mut meta);
+    }
+    meta.uid = changes.uid.unwrap_or(meta.uid);
+    meta.gid = changes.gid.unwrap_or(meta.gid);
+    if let Some(mode) = changes.mode {
+        meta.mode = mode & MODE_MASK;
+        acl::follow_mode(&mut meta);
+    }
+    let time = |time: TimeOrNow| if let TimeOrNow::At(at) = time { at } else { now };
+    meta.atime = changes.atime.map_or(meta.atime, time);
+    meta.mtime = changes.mtime.map_or(meta.mtime, time);
+    meta.ctime = changes.ctime.unwrap_or(now);
+    drop(meta);
+    Ok(inode.attr())
+}
+
+/// Marks a file's content as changed; `privileges`: clear what a writer without privilege may not keep.
+pub(super) fn content_changed(volume: &Volume, inode: &Inode, privileges: bool) {
+    let now = volume.now();
+    let mut meta = inode.meta.lock();
+    meta.mtime = now;
+    meta.ctime = now;
+    if privileges {
+        clear_privileges(volume, inode.kind, &mut meta);
+    } else if meta.xattrs.is_some() {
+        xattr::remove_capability(volume, &mut meta);
+    }
+}
+
+/// Clears set-user-ID, set-group-ID where the group may execute, and file capabilities (chown(2), write(2)).
+fn clear_privileges(volume: &Volume, kind: FileKind, meta: &mut Meta) {
+    if kind == FileKind::Directory {
+        return;
+    }
+    meta.mode &= !S_ISUID;
+    if meta.mode & S_IXGRP != 0 {
+        meta.mode &= !S_ISGID;
+    }
+    xattr::remove_capability(volume, meta);
+}
+
+/// Renews the access time by the rule of relatime: when it is not younger than the last change, or a day old.
+pub(super) fn touch_atime(volume: &Volume, inode: &Inode) {
+    let now = volume.now();
+    let mut meta = inode.meta.lock();
+    let outdated = |than: Timestamp| meta.atime <= than;
+    if outdated(meta.mtime)
+        || outdated(meta.ctime)
+        || now.secs.saturating_sub(meta.atime.secs) >= RELATIME_SECS
+    {
+        meta.atime = now;
+    }
+}

@@ -1,0 +1,163 @@
+//! The proof that the volume's structures fit together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::inode::{Body, Directory, Inode};
+use super::names::entry_cost;
+use super::volume::Volume;
+use crate::vfs::{FileKind, Ino};
+use crate::{Error, ErrorKind, Result};
+
+/// What a check went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Inodes.
+    pub inodes: u64,
+    /// Directories among them.
+    pub directories: u64,
+    /// Names.
+    pub entries: u64,
+    /// Regular files, whose extents were all verified.
+    pub files: u64,
+}
+
+/// What was counted on the way, to be compared with what the inodes say.
+#[derive(Default)]
+struct Tally {
+    report: CheckReport,
+    /// Names by inode.
+    names: HashMap<u64, u32>,
+    /// Subdirectories by directory.
+    subdirectories: HashMap<u64, u32>,
+    charged_bytes: u64,
+}
+
+pub(super) fn check(volume: &Volume) -> Result<CheckReport> {
+    let _structure = volume.structure.write();
+    let inodes = volume.table.snapshot();
+    let mut tally = Tally::default();
+    for inode in &inodes {
+        tally.visit(volume, inode)?;
+    }
+    for inode in &inodes {
+        tally.compare_links(inode)?;
+    }
+    check_reachable(&inodes)?;
+    tally.compare_totals(volume)?;
+    Ok(tally.report)
+}
+
+fn corrupt(context: String) -> Error {
+    Error::new(ErrorKind::Corrupt, context)
+}
+
+impl Tally {
+    fn visit(&mut self, volume: &Volume, inode: &Inode) -> Result<()> {
+        self.report.inodes += 1;
+        self.charged_bytes += inode.cost();
+        match &inode.body {
+            Body::Directory(directory) => self.visit_directory(volume, inode.ino, directory),
+            Body::File(content) => {
+                self.report.files += 1;
+                let checked = content.read().check();
+                checked.map_err(|error| corrupt(format!("inode {}", inode.ino.0)).with_source(error))
+            }
+            Body::Symlink(_) | Body::Special(_) => Ok(()),
+        }
+    }
+
+    fn visit_directory(&mut self, volume: &Volume, ino: Ino, directory: &Directory) -> Result<()> {
+        self.report.directories += 1;
+        let entries = directory.entries.read();
+        entries
+            .check()
+            .map_err(|error| corrupt(format!("directory {}", ino.0)).with_source(error))?;
+        for (entry, target) in entries.after(0) {
+            self.report.entries += 1;
+            self.charged_bytes += entry_cost(&entry.name);
+            let name = entry.name.escape_ascii();
+            let Ok(child) = volume.table.get(target.ino) else {
+                return Err(corrupt(format!(
+                    "directory {}: {name} names the dead inode {}",
+                    ino.0, target.ino.0
+                )));
+            };
+            if child.kind != target.kind {
+                return Err(corrupt(format!("directory {}: {name} has the wrong type", ino.0)));
+            }
+            *self.names.entry(target.ino.0).or_default() += 1;
+            if let Body::Directory(below) = &child.body {
+                *self.subdirectories.entry(ino.0).or_default() += 1;
+                if below.parent() != ino {
+                    return Err(corrupt(format!("directory {}: {name} hangs elsewhere", ino.0)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_links(&self, inode: &Inode) -> Result<()> {
+        let count = |map: &HashMap<u64, u32>| map.get(&inode.ino.0).copied().unwrap_or(0);
+        let names = count(&self.names);
+        let nlink = inode.meta.lock().nlink;
+        let expected = match (inode.kind, inode.ino, names) {
+            (FileKind::Directory, Ino::ROOT, 0) | (FileKind::Directory, _, 1) => {
+                2 + count(&self.subdirectories)
+            }
+            (FileKind::Directory, _, names) => names,
+            (_, _, names) => names,
+        };
+        let lookups = inode.lookups.load(Ordering::Acquire);
+        if nlink != expected || (nlink == 0 && lookups == 0) {
+            let context = format!(
+                "inode {}: {nlink} links, {expected} expected, {names} names, {lookups} look-ups",
+                inode.ino.0
+            );
+            return Err(corrupt(context));
+        }
+        Ok(())
+    }
+
+    fn compare_totals(&self, volume: &Volume) -> Result<()> {
+        let charged = volume.namespace.usage().metadata_bytes;
+        if charged != self.charged_bytes || volume.table.len() != self.report.inodes {
+            let context = format!(
+                "{charged} bytes charged for metadata, {} counted; {} inodes known, {} counted",
+                self.charged_bytes,
+                volume.table.len(),
+                self.report.inodes
+            );
+            return Err(corrupt(context));
+        }
+        Ok(())
+    }
+}
+
+/// Each directory with a name leads to the root: no loop hangs beside the tree.
+fn check_reachable(inodes: &[Arc<Inode>]) -> Result<()> {
+    let parents: HashMap<u64, u64> = inodes
+        .iter()
+        .filter_map(|inode| Some((inode.ino.0, inode.directory().ok()?.parent().0)))
+        .collect();
+    for start in inodes
+        .iter()
+        .filter(|inode| inode.kind == FileKind::Directory && inode.meta.lock().nlink > 0)
+    {
+        let mut at = start.ino.0;
+        for _ in 0..=parents.len() {
+            if at == Ino::ROOT.0 {
+                break;
+            }
+            at = parents.get(&at).copied().unwrap_or(0);
+        }
+        if at != Ino::ROOT.0 {
+            return Err(corrupt(format!(
+                "directory {} does not lead to the root",
+                start.ino.0
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! Operations on names: lookup, create, link, unlink, rmdir, readdir.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::acl;
+use super::attributes::touch_atime;
+use super::directory::{COOKIE_DOT, COOKIE_DOT_DOT, Entries, Target};
+use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, S_ISGID};
+use super::volume::Volume;
+use super::xattr;
+use crate::clock::Timestamp;
+use crate::extent::Content;
+use crate::limits::{DENTRY_COST, LINK_MAX, NAME_MAX, SYMLINK_MAX};
+use crate::vfs::{Attr, Caller, DirEntry, FileKind, Ino, NewName, NewNode};
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes charged for an entry of this name.
+pub(super) fn entry_cost(name: &[u8]) -> u64 {
+    DENTRY_COST + name.len() as u64
+}
+
+/// Refuses what cannot name an entry: empty, `.`, `..`, a slash or NUL inside, over 255 bytes.
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(ErrorKind::NameTooLong.into());
+    }
+    if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("bad name {:?}", name.escape_ascii().to_string()),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> {
+    let parent = volume.table.get(parent)?;
+    let directory = parent.directory()?;
+    let inode = match name {
+        b"." => Arc::clone(&parent),
+        b".." => volume.table.get(directory.parent())?,
+        _ if name.len() > NAME_MAX => return Err(ErrorKind::NameTooLong.into()),
+        _ => {
+            // The entries stay locked until the look-up is counted: until then only its name keeps the inode.
+            let entries = directory.entries.read();
+            let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
+            let inode = volume.table.get(target.ino)?;
+            inode.add_lookup();
+            drop(entries);
+            return Ok(inode.attr());
+        }
+    };
+    inode.add_lookup();
+    Ok(inode.attr())
+}
+
+pub(super) fn create(volume: &Volume, caller: Caller, at: NewName<'_>, node: NewNode<'_>) -> Result<Attr> {
+    check_name(at.name)?;
+    let body = new_body(at.parent, node)?;
+    let _structure = volume.structure.read();
+    let parent = volume.table.get(at.parent)?;
+    let mut entries = parent.directory()?.entries.write();
+    check_free(&entries, at.name)?;
+    let inode = make(volume, &parent, caller, at, body)?;
+    let target = Target {
+        ino: inode.ino,
+        kind: inode.kind,
+    };
+    if let Err(error) = add_entry(volume, &mut entries, at.name, target) {
+        inode.meta.lock().nlink = 0;
+        drop(entries);
+        volume.table.forget(inode.ino, 1);
+        return Err(error);
+    }
+    let subdirectories = i32::from(inode.kind == FileKind::Directory);
+    entries_changed(&parent, subdirectories, volume.now());
+    Ok(inode.attr())
+}
+
+/// The body of a new node below `parent`.
+fn new_body(parent: Ino, node: NewNode<'_>) -> Result<(FileKind, Body)> {
+    Ok(match node {
+        NewNode::Regular => (FileKind::Regular, Body::File(RwLock::new(Content::new()))),
+        NewNode::Directory => (FileKind::Directory, Body::Directory(Directory::new(parent))),
+        NewNode::Symlink([]) => return Err(ErrorKind::NotFound.into()),
+        NewNode::Symlink(target) if target.len() > SYMLINK_MAX => return Err(ErrorKind::NameTooLong.into()),
+        NewNode::Symlink(target) => (FileKind::Symlink, Body::Symlink(target.into())),
+        NewNode::Fifo => (FileKind::Fifo, Body::Special(0)),
+        NewNode::Socket => (FileKind::Socket, Body::Special(0)),
+        NewNode::CharDevice(rdev) => (FileKind::CharDevice, Body::Special(rdev)),
+        NewNode::BlockDevice(rdev) => (FileKind::BlockDevice, Body::Special(rdev)),
+    })
+}
+
+/// A name may be added: the directory lives and the name is free.
+fn check_free(entries: &Entries, name: &[u8]) -> Result<()> {
+    if entries.removed {
+        return Err(ErrorKind::NotFound.into());
+    }
+    match entries.get(name) {
+        Some(_) => Err(ErrorKind::Exists.into()),
+        None => Ok(()),
+    }
+}
+
+/// Makes the inode with owner, mode and ACLs as its parent asks for; it has one link and one look-up.
+fn make(
+    volume: &Volume,
+    parent: &Inode,
+    caller: Caller,
+    at: NewName<'_>,
+    (kind, body): (FileKind, Body),
+) -> Result<Arc<Inode>> {
+    let (group, inherited) = {
+        let meta = parent.meta.lock();
+        if kind == FileKind::Directory && meta.nlink >= LINK_MAX {
+            return Err(ErrorKind::TooManyLinks.into());
+        }
+        let group = (meta.mode & S_ISGID != 0).then_some(meta.gid);
+        (group, acl::inherit(&meta, kind, at.mode & MODE_MASK, at.umask)?)
+    };
+    let keep_setgid = group.is_some() && kind == FileKind::Directory;
+    let mode = inherited.mode | if keep_setgid { S_ISGID } else { 0 };
+    let target_len = if let Body::Symlink(target) = &body {
+        target.len() as u64
+    } else {
+        0
+    };
+    let reservation = volume.table.reserve(target_len)?;
+    let xattrs = xattr::charge_all(volume, inherited.xattrs)?;
+    let nlink = if kind == FileKind::Directory { 2 } else { 1 };
+    let mut meta = Meta::new(
+        mode,
+        (caller.uid, group.unwrap_or(caller.gid)),
+        nlink,
+        volume.now(),
+    );
+    meta.xattrs = xattrs;
+    let ino = reservation.number();
+    Ok(reservation.insert(Inode {
+        ino,
+        kind,
+        lookups: AtomicU64::new(1),
+        meta: Mutex::new(meta),
+        body,
+    }))
+}
+
+/// Charges for an entry and adds it.
+pub(super) fn add_entry(volume: &Volume, entries: &mut Entries, name: &[u8], target: Target) -> Result<()> {
+    volume.namespace.charge(entry_cost(name))?;
+    entries
+        .insert(name, target)
+        .inspect_err(|_| volume.namespace.release(entry_cost(name)))
+}
+
+/// Removes an entry and its charge.
+pub(super) fn remove_entry(volume: &Volume, entries: &mut Entries, name: &[u8]) {
+    if entries.remove(name).is_some() {
+        volume.namespace.release(entry_cost(name));
+    }
+}
+
+/// Marks a directory as changed, with that many more (or fewer) subdirectories.
+pub(super) fn entries_changed(directory: &Inode, subdirectories: i32, now: Timestamp) {
+    let mut meta = directory.meta.lock();
+    meta.nlink = meta.nlink.saturating_add_signed(subdirectories);
+    meta.mtime = now;
+    meta.ctime = now;
+}
+
+/// Takes one name off an inode; the caller reaps it once its locks are gone.
+pub(super) fn drop_link(inode: &Inode, now: Timestamp) {
+    let mut meta = inode.meta.lock();
+    meta.nlink = if inode.kind == FileKind::Directory {
+        0
+    } else {
+        meta.nlink.saturating_sub(1)
+    };
+    meta.ctime = now;
+}
+
+pub(super) fn link(volume: &Volume, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
+    let inode = volume.table.get(ino)?;
+    if inode.kind == FileKind::Directory {
+        return Err(ErrorKind::NotPermitted.into());
+    }
+    check_name(name)?;
+    let _structure = volume.structure.read();
+    let parent = volume.table.get(parent)?;
+    let mut entries = parent.directory()?.entries.write();
+    check_free(&entries, name)?;
+    let now = volume.now();
+    {
+        let mut meta = inode.meta.lock();
+        match meta.nlink {
+            0 => return Err(ErrorKind::NotFound.into()),
+            LINK_MAX.. => return Err(ErrorKind::TooManyLinks.into()),
+            _ => {}
+        }
+        add_entry(
+            volume,
+            &mut entries,
+            name,
+            Target {
+                ino,
+                kind: inode.kind,
+            },
+        )?;
+        meta.nlink += 1;
+        meta.ctime = now;
+    }
+    inode.add_lookup();
+    entries_changed(&parent, 0, now);
+    Ok(inode.attr())
+}
+
+pub(super) fn unlink(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
+    let structure = volume.structure.read();
+    let parent = volume.table.get(parent)?;
+    let mut entries = parent.directory()?.entries.write();
+    let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
+    if target.kind == FileKind::Directory {
+        return Err(ErrorKind::IsDirectory.into());
+    }
+    let inode = volume.table.get(target.ino)?;
+    let now = volume.now();
+    remove_entry(volume, &mut entries, name);
+    drop_link(&inode, now);
+    entries_changed(&parent, 0, now);
+    drop(entries);
+    drop(structure);
+    volume.table.reap(&inode);
+    Ok(())
+}
+
+pub(super) fn rmdir(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
+    match name {
+        b"." => return Err(ErrorKind::InvalidArgument.into()),
+        b".." => return Err(ErrorKind::NotEmpty.into()),
+        _ => {}
+    }
+    let structure = volume.structure.read();
+    let parent = volume.table.get(parent)?;
+    let mut entries = parent.directory()?.entries.write();
+    let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
+    let inode = volume.table.get(target.ino)?;
+    close_directory(&inode)?;
+    let now = volume.now();
+    remove_entry(volume, &mut entries, name);
+    drop_link(&inode, now);
+    entries_changed(&parent, -1, now);
+    drop(entries);
+    drop(structure);
+    volume.table.reap(&inode);
+    Ok(())
+}
+
+/// Marks an empty directory as removed, so that nothing is added to it any more.
+pub(super) fn close_directory(inode: &Inode) -> Result<()> {
+    let mut entries = inode.directory()?.entries.write();
+    if !entries.is_empty() {
+        return Err(ErrorKind::NotEmpty.into());
+    }
+    entries.removed = true;
+    Ok(())
+}
+
+pub(super) fn readdir(
+    volume: &Volume,
+    dir: Ino,
+    cookie: u64,
+    plus: bool,
+    visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+) -> Result<()> {
+    let inode = volume.table.get(dir)?;
+    let directory = inode.directory()?;
+    touch_atime(volume, &inode);
+    let dots = [
+        (COOKIE_DOT, dir, &b"."[..]),
+        (COOKIE_DOT_DOT, directory.parent(), &b".."[..]),
+    ];
+    for (at, ino, name) in dots {
+        let entry = DirEntry {
+            cookie: at,
+            ino,
+            kind: FileKind::Directory,
+            name,
+            attr: None,
+        };
+        if cookie < at && visit(entry).is_break() {
+            return Ok(());
+        }
+    }
+    let entries = directory.entries.read();
+    for (entry, target) in entries.after(cookie) {
+        let child = if plus {
+            Some(volume.table.get(target.ino)?)
+        } else {
+            None
+        };
+        let attr = child.as_ref().map(|child| child.attr());
+        let taken = visit(DirEntry {
+            cookie: entry.cookie,
+            ino: target.ino,
+            kind: target.kind,
+            name: &entry.name,
+            attr,
+        });
+        if taken.is_break() {
+            break;
+        }
+        if let Some(child) = child {
+            child.add_lookup();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The inode table: numbers to inodes, what they are charged, and when they die.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use super::inode::Inode;
+use crate::grid::Namespace;
+use crate::limits::INODE_COST;
+use crate::vfs::Ino;
+use crate::{Error, ErrorKind, Result};
+
+/// Locks that the table is spread over.
+const SHARDS: usize = 64;
+
+/// All inodes of a volume.
+///
+/// An inode is in the table from its making until it has neither a name nor a look-up; each charges
+/// `INODE_COST + extra` to the namespace for as long, where `extra` is the length of a symlink's target.
+pub(super) struct Table {
+    inodes: DashMap<u64, Arc<Inode>>,
+    next: AtomicU64,
+    count: AtomicU64,
+    max: Option<u64>,
+    namespace: Arc<Namespace>,
+}
+
+/// The right to add one inode; gives its charge back unless it is used.
+pub(super) struct Reservation<'a> {
+    table: &'a Table,
+    cost: u64,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.table.count.fetch_sub(1, Ordering::Relaxed);
+        self.table.namespace.release(self.cost);
+    }
+}
+
+impl Reservation<'_> {
+    /// The number for the new inode.
+    pub(super) fn number(&self) -> Ino {
+        Ino(self.table.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Adds the inode, which keeps the charge from now on.
+    pub(super) fn insert(self, inode: Inode) -> Arc<Inode> {
+        let inode = Arc::new(inode);
+        self.table.inodes.insert(inode.ino.0, Arc::clone(&inode));
+        std::mem::forget(self);
+        inode
+    }
+}
+
+impl Table {
+    pub(super) fn new(namespace: Arc<Namespace>, max: Option<u64>) -> Self {
+        Self {
+            inodes: DashMap::with_shard_amount(SHARDS),
+            next: AtomicU64::new(Ino::ROOT.0),
+            count: AtomicU64::new(0),
+            max,
+            namespace,
+        }
+    }
+
+    /// Charges for one more inode with `extra` bytes beside it.
+    ///
+    /// # Errors
+    /// `NoSpace` at the largest number of inodes or at the budget, `QuotaExceeded`.
+    pub(super) fn reserve(&self, extra: u64) -> Result<Reservation<'_>> {
+        let cost = INODE_COST + extra;
+        self.namespace.charge(cost)?;
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        let reservation = Reservation { table: self, cost };
+        match self.max {
+            Some(max) if before >= max => Err(Error::new(
+                ErrorKind::NoSpace,
+                format!("all {max} inodes are in use"),
+            )),
+            Some(_) | None => Ok(reservation),
+        }
+    }
+
+    /// The inode, or `Stale`.
+    pub(super) fn get(&self, ino: Ino) -> Result<Arc<Inode>> {
+        match self.inodes.get(&ino.0) {
+            Some(inode) => Ok(Arc::clone(&inode)),
+            None => Err(ErrorKind::Stale.into()),
+        }
+    }
+
+    /// Takes `count` look-ups off and lets the inode die with its last one.
+    pub(super) fn forget(&self, ino: Ino, count: u64) {
+        let Ok(inode) = self.get(ino) else { return };
+        let less = |lookups: u64| Some(lookups.saturating_sub(count));
+        let before = inode
+            .lookups
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, less)
+            .unwrap_or(0);
+        if before <= count {
+            self.reap(&inode);
+        }
+    }
+
+    /// Removes the inode if it has neither names nor look-ups. Call it after either may have become zero, without
+    /// any lock held: the content dies here.
+    pub(super) fn reap(&self, inode: &Inode) {
+        let dead = |_: &u64, inode: &Arc<Inode>| {
+            inode.lookups.load(Ordering::Acquire) == 0 && inode.meta.lock().nlink == 0
+        };
+        if let Some((_, inode)) = self.inodes.remove_if(&inode.ino.0, dead) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.namespace.release(inode.cost());
+        }
+    }
+
+    /// Number of inodes.
+    pub(super) fn len(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The bound that was set.
+    pub(super) fn max(&self) -> Option<u64> {
+        self.max
+    }
+
+    /// All inodes of this moment.
+    pub(super) fn snapshot(&self) -> Vec<Arc<Inode>> {
+        self.inodes
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .collect()
+    }
+}

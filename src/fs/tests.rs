@@ -1,0 +1,1 @@
+//! Behaviour of the volume through the `Vfs` trait.

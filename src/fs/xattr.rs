@@ -1,0 +1,153 @@
+//! Extended attributes, bounded as Linux bounds them and charged to the budget.
+
+use super::acl;
+use super::inode::{Inode, Meta, Xattrs, xattr_cost, xattrs_cost};
+use super::volume::Volume;
+use crate::limits::{XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX};
+use crate::vfs::{FileKind, Ino, XattrMode};
+use crate::{Error, ErrorKind, Result};
+
+/// POSIX ACLs travel as these two attributes.
+pub(super) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
+/// See [`ACL_ACCESS`].
+pub(super) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+
+/// File capabilities, which do not survive a change of the content or the owner.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Refuses names outside the known prefixes, and `user.` on what is neither file nor directory (xattr(7)).
+fn check_name(inode: &Inode, name: &[u8], writing: bool) -> Result<()> {
+    if name.len() > XATTR_NAME_MAX {
+        return Err(ErrorKind::OutOfRange.into());
+    }
+    let known = |prefix: &[u8]| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+    if known(b"user.") {
+        return match inode.kind {
+            FileKind::Regular | FileKind::Directory => Ok(()),
+            _ if writing => Err(ErrorKind::NotPermitted.into()),
+            _ => Err(ErrorKind::NoAttribute.into()),
+        };
+    }
+    if known(b"trusted.") || known(b"security.") || name == ACL_ACCESS || name == ACL_DEFAULT {
+        return Ok(());
+    }
+    Err(ErrorKind::NotSupported.into())
+}
+
+pub(super) fn get(volume: &Volume, ino: Ino, name: &[u8]) -> Result<Box<[u8]>> {
+    let inode = volume.table.get(ino)?;
+    check_name(&inode, name, false)?;
+    let meta = inode.meta.lock();
+    let value = meta.xattrs.as_ref().and_then(|xattrs| xattrs.get(name));
+    value.cloned().ok_or_else(|| ErrorKind::NoAttribute.into())
+}
+
+pub(super) fn set(volume: &Volume, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+    let inode = volume.table.get(ino)?;
+    check_name(&inode, name, true)?;
+    if value.len() > XATTR_SIZE_MAX {
+        let context = format!(
+            "an extended attribute holds at most {XATTR_SIZE_MAX} bytes, not {}",
+            value.len()
+        );
+        return Err(Error::new(ErrorKind::TooLarge, context));
+    }
+    let _structure = volume.structure.read();
+    let mut meta = inode.meta.lock();
+    check_mode(&meta, name, mode)?;
+    if name == ACL_ACCESS || name == ACL_DEFAULT {
+        acl::set(volume, inode.kind, &mut meta, name, value)?;
+    } else {
+        store(volume, &mut meta, name, value)?;
+    }
+    meta.ctime = volume.now();
+    Ok(())
+}
+
+fn check_mode(meta: &Meta, name: &[u8], mode: XattrMode) -> Result<()> {
+    let present = meta
+        .xattrs
+        .as_ref()
+        .is_some_and(|xattrs| xattrs.contains_key(name));
+    match mode {
+        XattrMode::Create if present => Err(ErrorKind::Exists.into()),
+        XattrMode::Replace if !present => Err(ErrorKind::NoAttribute.into()),
+        XattrMode::Set | XattrMode::Create | XattrMode::Replace => Ok(()),
+    }
+}
+
+/// Stores a value, charging the new one before the old one is given back.
+pub(super) fn store(volume: &Volume, meta: &mut Meta, name: &[u8], value: &[u8]) -> Result<()> {
+    let xattrs = meta.xattrs.get_or_insert_default();
+    let listed: usize = xattrs
+        .keys()
+        .filter(|key| &***key != name)
+        .map(|key| key.len() + 1)
+        .sum();
+    let charged = if listed + name.len() + 1 > XATTR_LIST_MAX {
+        Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("the names of one inode's attributes exceed {XATTR_LIST_MAX} bytes"),
+        ))
+    } else {
+        volume.namespace.charge(xattr_cost(name, value))
+    };
+    if charged.is_ok() {
+        if let Some(old) = xattrs.insert(name.into(), value.into()) {
+            volume.namespace.release(xattr_cost(name, &old));
+        }
+    } else if xattrs.is_empty() {
+        meta.xattrs = None;
+    }
+    charged
+}
+
+/// Removes a value; `false` where there was none.
+pub(super) fn discard(volume: &Volume, meta: &mut Meta, name: &[u8]) -> bool {
+    let Some(xattrs) = meta.xattrs.as_mut() else {
+        return false;
+    };
+    let Some(old) = xattrs.remove(name) else {
+        return false;
+    };
+    volume.namespace.release(xattr_cost(name, &old));
+    if xattrs.is_empty() {
+        meta.xattrs = None;
+    }
+    true
+}
+
+/// Charges for the attributes that a new inode begins with.
+pub(super) fn charge_all(volume: &Volume, xattrs: Option<Box<Xattrs>>) -> Result<Option<Box<Xattrs>>> {
+    if let Some(xattrs) = &xattrs {
+        volume.namespace.charge(xattrs_cost(xattrs))?;
+    }
+    Ok(xattrs)
+}
+
+pub(super) fn remove_capability(volume: &Volume, meta: &mut Meta) {
+    discard(volume, meta, CAPABILITY);
+}
+
+pub(super) fn list(volume: &Volume, ino: Ino) -> Result<Vec<u8>> {
+    let inode = volume.table.get(ino)?;
+    let meta = inode.meta.lock();
+    let mut names = Vec::new();
+    for name in meta.xattrs.iter().flat_map(|xattrs| xattrs.keys()) {
+        names.extend_from_slice(name);
+        names.push(0);
+    }
+    Ok(names)
+}
+
+pub(super) fn remove(volume: &Volume, ino: Ino, name: &[u8]) -> Result<()> {
+    let inode = volume.table.get(ino)?;
+    check_name(&inode, name, true)?;
+    let _structure = volume.structure.read();
+    let mut meta = inode.meta.lock();
+    if !discard(volume, &mut meta, name) {
+        return Err(ErrorKind::NoAttribute.into());
+    }
+    meta.ctime = volume.now();
+    Ok(())
+}
