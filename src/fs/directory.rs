@@ -206,7 +206,12 @@ mod tests {
         }
         let mut seen = Vec::new();
         let mut cookie = 0;
-        while let Some((at, ino)) = entries.after(cookie).next().map(|(e, t)| (e.cookie, t.ino.0)) {
+        loop {
+            let next = entries
+                .after(cookie)
+                .next()
+                .map(|(entry, target)| (entry.cookie, target.ino.0));
+            let Some((at, ino)) = next else { break };
             cookie = at;
             seen.push(ino);
             if ino % 2 == 0 {

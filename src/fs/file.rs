@@ -103,7 +103,6 @@ pub(super) fn copy_range(volume: &Volume, copy: &CopyRange, clear_privileges: bo
         .content()?
         .write()
         .paste(&volume.namespace, copy.target_offset, &clip)?;
-    drop(clip);
     content_changed(volume, &target, clear_privileges);
     touch_atime(volume, &source);
     Ok(copied)
