@@ -371,11 +371,11 @@ pub trait Vfs: Send + Sync {
     /// a long name, `TooLarge` for a long value, `InvalidArgument` for a malformed ACL, `NotSupported`, `NoSpace`.
     fn setxattr(&self, caller: Caller, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()>;
 
-    /// Names of all extended attributes, each ended by a NUL.
+    /// Names of the extended attributes, each ended by a NUL; those of `trusted.` are shown to root alone (xattr(7)).
     ///
     /// # Errors
     /// `Stale`.
-    fn listxattr(&self, ino: Ino) -> Result<Vec<u8>>;
+    fn listxattr(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>>;
 
     /// Removes an extended attribute.
     ///

@@ -6,7 +6,6 @@ use super::volume::Volume;
 use super::xattr;
 use crate::Result;
 use crate::clock::Timestamp;
-use crate::limits::FILE_SIZE_MAX;
 use crate::range::ByteRange;
 use crate::vfs::{Attr, FileKind, Ino, SetAttr, TimeOrNow};
 
@@ -16,7 +15,7 @@ const RELATIME_SECS: i64 = 24 * 60 * 60;
 pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<Attr> {
     let inode = volume.table.get(ino)?;
     if let Some(size) = changes.size {
-        ByteRange::at(0, size.min(FILE_SIZE_MAX + 1))?;
+        ByteRange::at(0, size)?;
         inode.content()?.write().set_len(size);
     }
     let now = volume.now();

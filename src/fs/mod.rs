@@ -19,6 +19,8 @@
 //!    |                 exclusive: a rename between two directories, and the check
 //! entries (Directory)  ancestor before descendant; two unrelated ones only under the exclusive structure lock
 //!    |
+//! table shard          held only inside a call of the table
+//!    |
 //! meta (Inode)         one at a time
 //!    |
 //! content (Inode)      one at a time; below it come the grid's locks

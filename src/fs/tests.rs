@@ -387,7 +387,7 @@ fn extended_attributes_are_bounded_and_charged() {
     );
     set(b"user.a", b"longer", XattrMode::Replace).unwrap();
     assert_eq!(&*fixture.volume.getxattr(ino, b"user.a").unwrap(), b"longer");
-    assert_eq!(fixture.volume.listxattr(ino).unwrap(), b"user.a\0");
+    assert_eq!(fixture.volume.listxattr(USER, ino).unwrap(), b"user.a\0");
     fixture.volume.removexattr(ino, b"user.a").unwrap();
     assert_eq!(
         fixture.volume.removexattr(ino, b"user.a").unwrap_err().kind(),

@@ -247,8 +247,8 @@ impl Vfs for Volume {
         xattr::set(self, ino, name, value, mode)
     }
 
-    fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
-        xattr::list(self, ino)
+    fn listxattr(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>> {
+        xattr::list(self, caller, ino)
     }
 
     fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {

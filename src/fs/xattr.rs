@@ -4,7 +4,7 @@ use super::acl;
 use super::inode::{Inode, Meta, Xattrs, xattr_cost, xattrs_cost};
 use super::volume::Volume;
 use crate::limits::{XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX};
-use crate::vfs::{FileKind, Ino, XattrMode};
+use crate::vfs::{Caller, FileKind, Ino, XattrMode};
 use crate::{Error, ErrorKind, Result};
 
 /// POSIX ACLs travel as these two attributes.
@@ -14,6 +14,9 @@ pub(super) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
 
 /// File capabilities, which do not survive a change of the content or the owner.
 const CAPABILITY: &[u8] = b"security.capability";
+
+/// What only root sees.
+const TRUSTED: &[u8] = b"trusted.";
 
 /// Refuses names outside the known prefixes, and `user.` on what is neither file nor directory (xattr(7)).
 fn check_name(inode: &Inode, name: &[u8], writing: bool) -> Result<()> {
@@ -28,7 +31,7 @@ fn check_name(inode: &Inode, name: &[u8], writing: bool) -> Result<()> {
             _ => Err(ErrorKind::NoAttribute.into()),
         };
     }
-    if known(b"trusted.") || known(b"security.") || name == ACL_ACCESS || name == ACL_DEFAULT {
+    if known(TRUSTED) || known(b"security.") || name == ACL_ACCESS || name == ACL_DEFAULT {
         return Ok(());
     }
     Err(ErrorKind::NotSupported.into())
@@ -129,11 +132,17 @@ pub(super) fn remove_capability(volume: &Volume, meta: &mut Meta) {
     discard(volume, meta, CAPABILITY);
 }
 
-pub(super) fn list(volume: &Volume, ino: Ino) -> Result<Vec<u8>> {
+pub(super) fn list(volume: &Volume, caller: Caller, ino: Ino) -> Result<Vec<u8>> {
     let inode = volume.table.get(ino)?;
     let meta = inode.meta.lock();
     let mut names = Vec::new();
-    for name in meta.xattrs.iter().flat_map(|xattrs| xattrs.keys()) {
+    let shown = |name: &[u8]| caller.uid == 0 || !name.starts_with(TRUSTED);
+    for name in meta
+        .xattrs
+        .iter()
+        .flat_map(|xattrs| xattrs.keys())
+        .filter(|name| shown(name))
+    {
         names.extend_from_slice(name);
         names.push(0);
     }
