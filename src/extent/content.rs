@@ -174,10 +174,10 @@ impl Content {
         self.drop_extents(start, end);
     }
 
-    /// Like [`Content::cut`]; if there is memory for a copy of the bytes behind `end`, the middle of a private block
-    /// is given back.
+    /// Like [`Content::cut`], but gives the middle of a private block back, if there is memory to divide it.
     pub(super) fn carve(&mut self, namespace: &Arc<Namespace>, start: u64, end: u64) {
-        self.detach(namespace, start, end);
+        // Failing this, the two sides share the block.
+        let _ = self.detach(namespace, start, end);
         self.cut(start, end);
     }
 
@@ -196,33 +196,29 @@ impl Content {
         self.resized(old_len, new_len);
     }
 
-    /// Moves what a private extent from before `start` has behind `end` to a block of its own, if that saves memory
-    /// and there is enough for the copy.
-    fn detach(&mut self, namespace: &Arc<Namespace>, start: u64, end: u64) {
+    /// Where a private extent has bytes on both sides of `start..end`, moves those behind it to a block of their own
+    /// and drops those in it.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded` where there is no memory for the copy; then nothing has changed.
+    pub(super) fn detach(&mut self, namespace: &Arc<Namespace>, start: u64, end: u64) -> Result<()> {
         let Some(extent) = self.map.at_or_before_mut(start) else {
-            return;
+            return Ok(());
         };
         if extent.start == start || extent.end() <= end || !extent.is_private() {
-            return;
+            return Ok(());
         }
-        let left_len = block_len(start - extent.start);
         let right_len = block_len(extent.end() - end);
-        if class_bytes(left_len) + class_bytes(right_len) >= extent.block.held_bytes() {
-            return;
-        }
         let mut bytes = Vec::with_capacity(right_len as usize);
         extent.append_to(end, extent.end(), &mut bytes);
-        let Ok(block) = namespace.new_block(0, &bytes) else {
-            return;
-        };
-        let old_len = std::mem::replace(&mut extent.len, left_len);
-        extent.trim_block();
-        self.resized(old_len, left_len);
-        self.add(Extent {
+        let right = Extent {
             start: end,
             len: right_len,
             block_offset: 0,
-            block,
-        });
+            block: namespace.new_block(0, &bytes)?,
+        };
+        self.shorten(start);
+        self.add(right);
+        Ok(())
     }
 }

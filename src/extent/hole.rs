@@ -10,8 +10,9 @@ use crate::grid::Namespace;
 use crate::range::{ByteRange, page_floor};
 
 impl Content {
-    /// Turns a range into a hole; the length stays. Pages that lie in the range give their memory back, as far as a
-    /// block that others share or a budget without room for a copy of a block's rest allow it.
+    /// Turns a range into a hole; the length stays. Pages that lie in the range give their memory back, unless others
+    /// share their block. Where bytes in the middle of a block are punched and there is no memory to divide it, they
+    /// are zeroed and keep their memory.
     ///
     /// # Errors
     /// `NoSpace`, `QuotaExceeded` where the last page of the range is shared and has bytes behind the range, which
@@ -27,8 +28,12 @@ impl Content {
             self.put(namespace, edge, Data::Zeros(end - edge)).1?;
             end = last_page;
         }
-        if range.start < end {
-            self.carve(namespace, range.start, end);
+        if range.start >= end {
+            return Ok(());
+        }
+        match self.detach(namespace, range.start, end) {
+            Ok(()) => self.cut(range.start, end),
+            Err(_) => self.zero_private(ByteRange { end, ..range }),
         }
         Ok(())
     }
@@ -94,6 +99,9 @@ impl Content {
 
     /// Fills the holes of a range with zeros, or changes nothing. Returns what was filled.
     fn fill_holes(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<Vec<ByteRange>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut holes = self.holes(range);
         probe(namespace, &holes)?;
         for at in 0..holes.len() {

@@ -31,6 +31,9 @@ mod write;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod model;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use clip::Clip;
 pub use content::Content;

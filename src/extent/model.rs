@@ -17,9 +17,19 @@ const SIDES: usize = 3;
 const PINS_MAX: usize = 4;
 
 /// Splitmix64.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
+    /// Seeded by `OKAPI_SEED`, or by the clock; prints the seed.
+    pub(super) fn from_env() -> Self {
+        let seed = env("OKAPI_SEED").unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            u64::from(now.unwrap().subsec_nanos())
+        });
+        println!("OKAPI_SEED={seed} replays this run");
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
@@ -28,7 +38,7 @@ impl Random {
         x ^ (x >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
@@ -276,7 +286,10 @@ impl Run {
         let result = self.sides[at].content.punch(&self.namespace, range);
         if self.done(result).is_some() {
             self.sides[at].zero(range);
-            self.sides[at].mark(range, false);
+            // Without memory to divide a block, zeros stay where a hole should be.
+            if !self.tight {
+                self.sides[at].mark(range, false);
+            }
         }
     }
 
@@ -374,7 +387,9 @@ impl Run {
         };
         let side = &mut self.sides[at];
         side.put(offset, &copied.bytes[..index(done)]);
-        side.mark(range, false);
+        if !self.tight {
+            side.mark(range, false);
+        }
         for page in (page_floor(range.start)..range.end).step_by(4096) {
             let target = ByteRange {
                 start: page.max(range.start),
@@ -398,12 +413,7 @@ fn env(name: &str) -> Option<u64> {
 }
 
 fn run(block_size: u32, size_bytes: u64, tight: bool) {
-    let seed = env("OKAPI_SEED").unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        u64::from(now.unwrap().subsec_nanos())
-    });
-    println!("OKAPI_SEED={seed} replays this run (blocks of {block_size} bytes, tight: {tight})");
-    let ops = env("OKAPI_OPS").unwrap_or(10_000);
+    let ops = env("OKAPI_OPS").unwrap_or(4_000);
     let check_every = if ops > 50_000 { 64 } else { 1 };
     let grid = Grid::new(GridConfig {
         size_bytes,
@@ -412,7 +422,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
     .unwrap();
     let namespace = grid.create_namespace("model", None).unwrap();
     let mut run = Run {
-        random: Random(seed),
+        random: Random::from_env(),
         namespace: Arc::clone(&namespace),
         tight,
         sides: Default::default(),

@@ -6,8 +6,11 @@ use super::content::Content;
 use super::data::Data;
 use super::map::{Extent, block_len};
 use crate::Result;
-use crate::grid::Namespace;
+use crate::grid::{Namespace, class_bytes};
 use crate::range::{ByteRange, page_ceil, page_floor};
+
+/// Bytes that may be moved for one that is appended.
+const GROWTH_COPY_MAX: u64 = 2;
 
 impl Content {
     /// Writes bytes at `offset`, growing the file where they end behind it. Returns how many fitted: all of them but
@@ -86,11 +89,17 @@ impl Content {
             && extent.start >= region
             && (extent.end() >= start || extent.page_end() > start)
         {
-            let in_page = extent.page_end() > start;
-            if extent.is_private() && (end <= extent.end() || extent.block_offset == 0) {
-                return self.put_in_place(start, data);
+            if extent.is_private() && extent.takes(start, end) {
+                let old_len = extent.len;
+                extent.put(start, data)?;
+                let new_len = extent.len;
+                if new_len > old_len {
+                    self.resized(old_len, new_len);
+                    self.drop_extents(start + 1, end);
+                }
+                return Ok(());
             }
-            if in_page {
+            if extent.page_end() > start {
                 return self.put_copied(namespace, start, data);
             }
         }
@@ -106,25 +115,6 @@ impl Content {
         Ok(())
     }
 
-    /// Overwrites or extends the private extent at or before `start`.
-    fn put_in_place(&mut self, start: u64, data: Data<'_>) -> Result<()> {
-        let end = start + data.len();
-        let extent = self.map.at_or_before_mut(start).expect("the caller found it");
-        let old_len = extent.len;
-        let new_len = old_len.max(block_len(end - extent.start));
-        if new_len > old_len {
-            extent.trim_block();
-        }
-        let offset = extent.block_offset + block_len(start - extent.start);
-        data.write_to(&extent.block, offset)?;
-        extent.len = new_len;
-        if new_len > old_len {
-            self.resized(old_len, new_len);
-            self.drop_extents(start + 1, end);
-        }
-        Ok(())
-    }
-
     /// Puts data into a copy of the pages that it touches, the first of which belongs to the extent at or before
     /// `start`; that extent keeps the rest of its block.
     fn put_copied(&mut self, namespace: &Arc<Namespace>, start: u64, data: Data<'_>) -> Result<()> {
@@ -137,6 +127,28 @@ impl Content {
 }
 
 impl Extent {
+    /// Whether `start..end`, which begins in this private extent, in its last page or directly behind it, is to be
+    /// written to its block. A block that must move to more memory for bytes that could have a block of their own
+    /// stays where it is if the move would copy much.
+    fn takes(&self, start: u64, end: u64) -> bool {
+        let fits = || class_bytes(block_len(end - self.start)) <= self.block.held_bytes();
+        let in_page = self.page_end() > start;
+        let cheap = || u64::from(self.len) <= GROWTH_COPY_MAX * (end - start);
+        end <= self.end() || (self.block_offset == 0 && (in_page || fits() || cheap()))
+    }
+
+    /// Overwrites or extends this private extent; zeros fill the gap before data behind its end.
+    fn put(&mut self, start: u64, data: Data<'_>) -> Result<()> {
+        let offset = block_len(start - self.start);
+        let new_len = self.len.max(offset + block_len(data.len()));
+        if new_len > self.len {
+            self.trim_block();
+        }
+        data.write_to(&self.block, self.block_offset + offset)?;
+        self.len = new_len;
+        Ok(())
+    }
+
     /// A new extent with data in place of this one's bytes, for the pages that the data touches. The first of them
     /// is a page of this extent, which may end before the data does.
     pub(super) fn patched(&self, namespace: &Arc<Namespace>, start: u64, data: Data<'_>) -> Result<Self> {
