@@ -1,86 +1,40 @@
 //! Content: the bytes of a file as a copy-on-write map of extents. It knows no names.
 //!
-//! PLACEHOLDER while the pieces are being built in parallel.
+//! ```text
+//! file    |0        |4096     |8192     |12288    |16384    |20480   | length 23000
+//!         |====A=========|    |         |=B==|    |====C=============|
+//! extent   A: start 0, len 6000     B: start 12288, len 2000     C: start 16384, len 6616
+//! ```
+//!
+//! An extent is a run of the file's bytes in one block. It begins at a page and may end anywhere; no page holds bytes
+//! of two extents, and what no extent covers is a hole of zeros (the rest of the page in which an extent ends, too).
+//! The numbered invariants stand beside the fields of [`Content`] and are verified by [`Content::check`].
+//!
+//! **Private and shared.** A block with one handle belongs to one extent: it is written in place and cut when the
+//! extent is cut. A block with several handles (of other contents, of other extents of this one, of readers) is never
+//! written to: a write puts the pages that it touches into a new block, and the bytes before and behind them go on
+//! sharing the old one. Map nodes are shared between contents as well, so handles count only after the way to the
+//! extent was made private, which [`map::Map::at_or_before_mut`] does.
+//!
+//! **Garbage.** A block may be longer than the extent's slice of it: what was cut from a shared extent stays in the
+//! block. So an extent never grows over bytes that are in the block already: the block is cut to the slice first.
 
-use crate::Result;
-use crate::grid::Namespace;
-use crate::range::ByteRange;
-use std::sync::Arc;
+mod clip;
+mod content;
+mod data;
+mod hole;
+mod map;
+mod node;
+mod read;
+mod write;
 
-/// The bytes of one file: a length and a map of extents.
-#[derive(Default)]
-pub struct Content {}
-impl Content {
-    pub fn new() -> Self {
-        todo!()
-    }
-    /// Length in bytes.
-    pub fn len(&self) -> u64 {
-        todo!()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Memory of all extents, counting shared ones in full (for st_blocks).
-    pub fn held_bytes(&self) -> u64 {
-        todo!()
-    }
-    /// Pins the bytes of `offset..offset+len` (cut at the end of the file), to be copied out without a lock on the content.
-    pub fn plan(&self, offset: u64, len: usize) -> ReadPlan {
-        todo!("{offset} {len}")
-    }
-    /// Writes; returns how many bytes fitted (all of them but at the bound). On an error nothing has changed.
-    pub fn write(&mut self, namespace: &Arc<Namespace>, offset: u64, bytes: &[u8]) -> Result<usize> {
-        todo!("{} {offset} {}", namespace.name(), bytes.len())
-    }
-    pub fn set_len(&mut self, len: u64) {
-        todo!("{len}")
-    }
-    pub fn punch(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
-        todo!("{} {range:?}", namespace.name())
-    }
-    /// Backs the range with memory; the length stays. All or nothing.
-    pub fn allocate(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
-        todo!("{} {range:?}", namespace.name())
-    }
-    /// Makes the range read as zeros and backs it with memory; the length stays.
-    pub fn zero(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
-        todo!("{} {range:?}", namespace.name())
-    }
-    pub fn seek_data(&self, offset: u64) -> Option<u64> {
-        todo!("{offset}")
-    }
-    pub fn seek_hole(&self, offset: u64) -> Option<u64> {
-        todo!("{offset}")
-    }
-    /// The bytes of a range, pinned, to be put elsewhere with [`Content::paste`].
-    pub fn clip(&self, range: ByteRange) -> Clip {
-        todo!("{range:?}")
-    }
-    /// Puts a clip at `offset`: shares whole pages where source and target agree modulo the page size, copies the rest.
-    /// Returns bytes done; fewer only at the bound.
-    pub fn paste(&mut self, namespace: &Arc<Namespace>, offset: u64, clip: &Clip) -> Result<u64> {
-        let _ = (namespace, offset, clip);
-        todo!()
-    }
-    /// Verifies every invariant.
-    pub fn check(&self) -> Result<()> {
-        todo!()
-    }
-}
-pub struct ReadPlan {}
-impl ReadPlan {
-    /// Bytes that the plan yields.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Appends the bytes to `out`.
-    pub fn append_to(&self, out: &mut Vec<u8>) {
-        out.clear();
-        todo!()
-    }
-}
-pub struct Clip {}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod model;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use clip::Clip;
+pub use content::Content;
+pub use read::ReadPlan;

@@ -1,0 +1,196 @@
+//! Holes: punching, allocating, zeroing, and looking for them.
+
+use std::sync::Arc;
+
+use super::content::Content;
+use super::data::Data;
+use super::map::Extent;
+use crate::Result;
+use crate::grid::Namespace;
+use crate::range::{ByteRange, page_floor};
+
+impl Content {
+    /// Turns a range into a hole; the length stays. Pages that lie in the range give their memory back, unless others
+    /// share their block. Where bytes in the middle of a block are punched and there is no memory to divide it, they
+    /// are zeroed and keep their memory.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded` where the last page of the range is shared and has bytes behind the range, which
+    /// then need a page of their own. On an error nothing has changed.
+    pub fn punch(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let last_page = page_floor(range.end);
+        let mut end = range.end;
+        if last_page < end && self.map.covering(end).is_some() {
+            let edge = range.start.max(last_page);
+            self.put(namespace, edge, Data::Zeros(end - edge)).1?;
+            end = last_page;
+        }
+        if range.start >= end {
+            return Ok(());
+        }
+        match self.detach(namespace, range.start, end) {
+            Ok(()) => self.cut(range.start, end),
+            Err(_) => self.zero_private(ByteRange { end, ..range }),
+        }
+        Ok(())
+    }
+
+    /// Backs a range with memory that reads as zeros where there was a hole; the length stays. Blocks shared with
+    /// others stay shared, so that writing to them may still fail.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded`; then nothing has changed.
+    pub fn allocate(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
+        self.fill_holes(namespace, range).map(drop)
+    }
+
+    /// Makes a range read as zeros and backs it with memory; the length stays.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded`; then nothing has changed.
+    pub fn zero(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
+        let filled = self.fill_holes(namespace, range)?;
+        let copies = match self.zeroed_copies(namespace, range) {
+            Ok(copies) => copies,
+            Err(error) => {
+                self.unfill(&filled);
+                return Err(error);
+            }
+        };
+        self.zero_private(range);
+        for copy in copies {
+            self.cut(copy.start, copy.page_end());
+            self.add(copy);
+        }
+        Ok(())
+    }
+
+    /// The first offset at `offset` or behind that lies in a page with memory and before the end of the file.
+    pub fn seek_data(&self, offset: u64) -> Option<u64> {
+        let in_page = |extent: &&Extent| extent.page_end() > offset;
+        let data = match self.map.at_or_before(offset).filter(in_page) {
+            Some(_) => offset,
+            None => self.map.iter_from(offset).next()?.start,
+        };
+        (data < self.len).then_some(data)
+    }
+
+    /// The first offset at `offset` or behind that lies in a page without memory, or the end of the file; `None`
+    /// where `offset` lies behind it already.
+    pub fn seek_hole(&self, offset: u64) -> Option<u64> {
+        if offset >= self.len {
+            return None;
+        }
+        let mut hole = match self.map.at_or_before(offset) {
+            Some(extent) => extent.page_end().max(offset),
+            None => offset,
+        };
+        for extent in self.map.iter_from(hole) {
+            if extent.start > hole || hole >= self.len {
+                break;
+            }
+            hole = extent.page_end();
+        }
+        Some(hole.min(self.len))
+    }
+
+    /// Fills the holes of a range with zeros, or changes nothing. Returns what was filled.
+    fn fill_holes(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<Vec<ByteRange>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut holes = self.holes(range);
+        probe(namespace, &holes)?;
+        for at in 0..holes.len() {
+            let hole = holes[at];
+            let (end, result) = self.put(namespace, hole.start, Data::Zeros(hole.len()));
+            if let Err(error) = result {
+                holes.truncate(at + 1);
+                holes[at].end = end;
+                self.unfill(&holes);
+                return Err(error);
+            }
+        }
+        Ok(holes)
+    }
+
+    /// Takes back what `fill_holes` did.
+    fn unfill(&mut self, filled: &[ByteRange]) {
+        for hole in filled.iter().filter(|hole| !hole.is_empty()) {
+            self.cut(hole.start, hole.end);
+        }
+    }
+
+    /// The holes of a range. One that begins in the middle of a page without memory is shown from the page on.
+    fn holes(&self, range: ByteRange) -> Vec<ByteRange> {
+        let mut holes = Vec::new();
+        let mut start = match self.map.at_or_before(range.start) {
+            Some(extent) if extent.page_end() > range.start => extent.end().max(range.start),
+            _ => page_floor(range.start),
+        };
+        for extent in self
+            .map
+            .iter_from(start)
+            .take_while(|extent| extent.start < range.end)
+        {
+            holes.push(ByteRange {
+                start,
+                end: extent.start,
+            });
+            start = extent.end();
+        }
+        holes.push(ByteRange {
+            start,
+            end: range.end,
+        });
+        holes.retain(|hole| !hole.is_empty());
+        holes
+    }
+
+    /// Zeroed stand-ins for the pages of a range that are shared; the range has no holes.
+    fn zeroed_copies(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<Vec<Extent>> {
+        let mut copies = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let extent = self.map.at_or_before_mut(at).expect("the range has no holes");
+            let end = extent.end().min(range.end);
+            if !extent.is_private() {
+                copies.push(extent.patched(namespace, at, Data::Zeros(end - at))?);
+            }
+            at = end;
+        }
+        Ok(copies)
+    }
+
+    /// Zeroes the private bytes of a range, which has no holes.
+    fn zero_private(&mut self, range: ByteRange) {
+        let mut at = range.start;
+        while at < range.end {
+            let extent = self.map.at_or_before_mut(at).expect("the range has no holes");
+            let end = extent.end().min(range.end);
+            if extent.is_private() {
+                let slice = extent.slice(at, end);
+                Data::Zeros(end - at)
+                    .write_to(&extent.block, slice.offset)
+                    .expect("bytes that a block has need no memory");
+            }
+            at = end;
+        }
+    }
+}
+
+/// Refuses at once what cannot fit, instead of filling the memory and taking it back. The first block of each hole does
+/// not count: it may fit into memory that an extent before the hole has to spare.
+fn probe(namespace: &Namespace, holes: &[ByteRange]) -> Result<()> {
+    let spare = u64::from(namespace.block_size());
+    let needed = holes
+        .iter()
+        .map(|hole| hole.len().saturating_sub(spare))
+        .fold(0, u64::saturating_add);
+    namespace.charge(needed)?;
+    namespace.release(needed);
+    Ok(())
+}

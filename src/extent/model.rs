@@ -1,0 +1,481 @@
+//! Random operations on contents against plain byte vectors.
+//!
+//! `OKAPI_SEED` replays a run, `OKAPI_OPS` sets the number of operations of each.
+
+use std::sync::Arc;
+
+use super::{Clip, Content, ReadPlan};
+use crate::ErrorKind;
+use crate::Result;
+use crate::grid::{Grid, GridConfig, Namespace};
+use crate::limits::PAGE_SIZE;
+use crate::range::{ByteRange, page_ceil, page_floor};
+
+/// Offsets stay below this.
+const LEN_MAX: u64 = 400 << 10;
+const SIDES: usize = 3;
+const PINS_MAX: usize = 4;
+
+/// Splitmix64.
+pub(super) struct Random(u64);
+
+impl Random {
+    /// Seeded by `OKAPI_SEED`, or by the clock; prints the seed.
+    pub(super) fn from_env() -> Self {
+        let seed = env("OKAPI_SEED").unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            u64::from(now.unwrap().subsec_nanos())
+        });
+        println!("OKAPI_SEED={seed} replays this run");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// An offset, often at or beside a page or a block.
+    fn offset(&mut self) -> u64 {
+        let any = self.below(LEN_MAX);
+        match self.below(8) {
+            0..=2 => any,
+            3 | 4 => page_floor(any),
+            5 => (page_floor(any) + self.below(9)).saturating_sub(4),
+            6 => any & !0xffff,
+            _ => self.below(10_000),
+        }
+    }
+
+    /// A range of at least one byte that ends below the bound.
+    fn range(&mut self) -> ByteRange {
+        let start = self.offset().min(LEN_MAX - 1);
+        let len = match self.below(8) {
+            0 | 1 => 1 + self.below(200),
+            2 | 3 => 1 + self.below(2 * PAGE_SIZE),
+            4 => PAGE_SIZE,
+            5 => 1 + self.below(0x10000),
+            6 => 0x10000,
+            _ => 1 + self.below(0x30000),
+        };
+        let end = match self.below(4) {
+            0 => page_ceil(start + len),
+            _ => start + len,
+        };
+        ByteRange {
+            start,
+            end: end.min(LEN_MAX),
+        }
+    }
+
+    fn bytes(&mut self, len: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < len {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(usize::try_from(len).unwrap());
+        bytes
+    }
+}
+
+/// A content and what it should hold.
+#[derive(Clone, Default)]
+struct Side {
+    content: Content,
+    bytes: Vec<u8>,
+    /// Pages that may have memory; the others must not.
+    pages: Vec<bool>,
+}
+
+impl Side {
+    fn set_len(&mut self, len: u64) {
+        let shrinks = len < self.len();
+        self.content.set_len(len);
+        self.bytes.resize(index(len), 0);
+        if shrinks {
+            self.mark(
+                ByteRange {
+                    start: page_ceil(len),
+                    end: LEN_MAX,
+                },
+                false,
+            );
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Pages that the range touches (`true`) or that lie in it whole (`false`).
+    fn mark(&mut self, range: ByteRange, backed: bool) {
+        self.pages.resize(index(LEN_MAX / PAGE_SIZE) + 1, false);
+        let (first, end) = match backed {
+            true => (page_floor(range.start), page_ceil(range.end)),
+            false => (page_ceil(range.start), page_floor(range.end)),
+        };
+        for page in index(first / PAGE_SIZE)..index(end / PAGE_SIZE) {
+            self.pages[page] = backed;
+        }
+    }
+
+    fn put(&mut self, offset: u64, bytes: &[u8]) {
+        let end = index(offset) + bytes.len();
+        self.bytes.resize(end.max(self.bytes.len()), 0);
+        self.bytes[index(offset)..end].copy_from_slice(bytes);
+    }
+
+    fn zero(&mut self, range: ByteRange) {
+        let range = range.clamp_end(self.len());
+        self.bytes[index(range.start)..index(range.end)].fill(0);
+    }
+
+    fn expected(&self, range: ByteRange) -> &[u8] {
+        let range = range.clamp_end(self.len());
+        &self.bytes[index(range.start)..index(range.end)]
+    }
+
+    /// Compares bytes, data and holes in a range, widened to its neighbourhood.
+    fn compare(&self, range: ByteRange) {
+        assert_eq!(self.content.len(), self.len());
+        let range = ByteRange {
+            start: page_floor(range.start).saturating_sub(PAGE_SIZE),
+            end: page_ceil(range.end) + PAGE_SIZE,
+        };
+        assert_bytes(
+            &self.content.plan(range.start, index(range.len())),
+            self.expected(range),
+        );
+        for page in (range.start..range.end.min(self.len())).step_by(4096) {
+            let has_data = self.content.seek_data(page) == Some(page);
+            assert_eq!(self.content.seek_hole(page) == Some(page), !has_data);
+            let may_have = self.pages.get(index(page / PAGE_SIZE)) == Some(&true);
+            assert!(!has_data || may_have, "the page at {page} ought to be a hole");
+            let bytes = self.expected(ByteRange {
+                start: page,
+                end: page + PAGE_SIZE,
+            });
+            assert!(
+                has_data || bytes.iter().all(|byte| *byte == 0),
+                "the page at {page} ought to be data"
+            );
+        }
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
+fn assert_bytes(plan: &ReadPlan, expected: &[u8]) {
+    let mut bytes = vec![7; 3];
+    plan.append_to(&mut bytes);
+    assert_eq!(plan.len(), expected.len());
+    let wrong = bytes[3..].iter().zip(expected).position(|(a, b)| a != b);
+    assert_eq!(wrong, None, "first wrong byte of a read");
+    assert_eq!(bytes.len(), expected.len() + 3);
+}
+
+/// Bytes pinned earlier, which must not change.
+enum Pin {
+    Plan(ReadPlan, Vec<u8>),
+    Clip(Clip, Copied),
+}
+
+/// What a clip should hold, and the pages of its source.
+struct Copied {
+    start: u64,
+    bytes: Vec<u8>,
+    pages: Vec<bool>,
+}
+
+struct Run {
+    random: Random,
+    namespace: Arc<Namespace>,
+    /// Whether memory may be short.
+    tight: bool,
+    sides: [Side; SIDES],
+    pins: Vec<Pin>,
+}
+
+impl Run {
+    /// One operation on one side; returns the side and the range to compare.
+    fn step(&mut self) -> (usize, ByteRange) {
+        let at = index(self.random.below(SIDES as u64));
+        let range = self.random.range();
+        if self.tight {
+            self.squeeze();
+        }
+        match self.random.below(100) {
+            0..=34 => self.write(at, range),
+            35..=44 => {
+                let start = self.sides[at].len();
+                let len = range.len().min(LEN_MAX - start).min(20_000);
+                self.write(
+                    at,
+                    ByteRange {
+                        start,
+                        end: start + len,
+                    },
+                );
+            }
+            45..=51 => self.sides[at].set_len(range.start),
+            52..=61 => self.punch(at, range),
+            62..=66 => self.zero(at, range),
+            67..=71 => self.allocate(at, range),
+            72..=75 => self.pin_plan(at, range),
+            76..=80 => self.pin_clip(at, range),
+            81..=89 => self.paste(at, range.start),
+            90..=91 => self.sides[at] = self.sides[index(self.random.below(SIDES as u64))].clone(),
+            92 => self.sides[at] = Side::default(),
+            _ => self.unpin(),
+        }
+        (at, range)
+    }
+
+    /// Leaves a random amount of memory to the next operation.
+    fn squeeze(&mut self) {
+        let room = match self.random.below(3) {
+            0 => self.random.below(3 * PAGE_SIZE),
+            1 => self.random.below(0x20000),
+            _ => LEN_MAX,
+        };
+        let usage = self.namespace.usage();
+        let quota = usage.held_bytes + usage.metadata_bytes + room;
+        self.namespace.set_quota(Some(quota));
+    }
+
+    /// Whether the operation was done; if not it must be for want of memory.
+    fn done<T>(&self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                assert!(self.tight, "no reason to fail: {error:?}");
+                assert!(matches!(
+                    error.kind(),
+                    ErrorKind::NoSpace | ErrorKind::QuotaExceeded
+                ));
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize, range: ByteRange) {
+        let mut bytes = self.random.bytes(range.len());
+        if self.random.below(16) == 0 {
+            bytes.fill(0);
+        }
+        let result = self.sides[at].content.write(&self.namespace, range.start, &bytes);
+        let Some(written) = self.done(result) else { return };
+        assert!(written == bytes.len() || (self.tight && written > 0));
+        let side = &mut self.sides[at];
+        if written > 0 {
+            side.put(range.start, &bytes[..written]);
+            side.mark(range.clamp_end(range.start + written as u64), true);
+        }
+    }
+
+    fn punch(&mut self, at: usize, range: ByteRange) {
+        let result = self.sides[at].content.punch(&self.namespace, range);
+        if self.done(result).is_some() {
+            self.sides[at].zero(range);
+            // Without memory to divide a block, zeros stay where a hole should be.
+            if !self.tight {
+                self.sides[at].mark(range, false);
+            }
+        }
+    }
+
+    fn zero(&mut self, at: usize, range: ByteRange) {
+        let result = self.sides[at].content.zero(&self.namespace, range);
+        if self.done(result).is_some() {
+            self.sides[at].zero(range);
+            self.backed(at, range);
+        }
+    }
+
+    fn allocate(&mut self, at: usize, range: ByteRange) {
+        let result = self.sides[at].content.allocate(&self.namespace, range);
+        if self.done(result).is_some() {
+            self.backed(at, range);
+        }
+    }
+
+    fn backed(&mut self, at: usize, range: ByteRange) {
+        let side = &mut self.sides[at];
+        side.mark(range, true);
+        let visible = range.clamp_end(side.len());
+        if !visible.is_empty() {
+            assert_eq!(side.content.seek_data(visible.start), Some(visible.start));
+            assert!(side.content.seek_hole(visible.start) >= Some(visible.end));
+        }
+    }
+
+    fn pin_plan(&mut self, at: usize, range: ByteRange) {
+        let side = &self.sides[at];
+        let plan = side.content.plan(range.start, index(range.len()));
+        self.pin(Pin::Plan(plan, side.expected(range).to_vec()));
+    }
+
+    fn pin_clip(&mut self, at: usize, range: ByteRange) {
+        let side = &self.sides[at];
+        let clip = side.content.clip(range);
+        let copied = Copied {
+            start: range.start.min(side.len()),
+            bytes: side.expected(range).to_vec(),
+            pages: side.pages.clone(),
+        };
+        self.pin(Pin::Clip(clip, copied));
+    }
+
+    fn pin(&mut self, pin: Pin) {
+        if self.pins.len() == PINS_MAX {
+            self.unpin();
+        }
+        self.pins.push(pin);
+    }
+
+    fn unpin(&mut self) {
+        if self.pins.is_empty() {
+            return;
+        }
+        let at = index(self.random.below(self.pins.len() as u64));
+        match self.pins.swap_remove(at) {
+            Pin::Plan(plan, bytes) => assert_bytes(&plan, &bytes),
+            Pin::Clip(clip, Copied { bytes, .. }) => {
+                let mut content = Content::new();
+                if self.done(content.paste(&self.namespace, 0, &clip)) == Some(bytes.len() as u64) {
+                    assert_bytes(&content.plan(0, bytes.len()), &bytes);
+                }
+            }
+        }
+    }
+
+    /// Pastes a pinned clip, often where its pages can be shared.
+    fn paste(&mut self, at: usize, near: u64) {
+        let clips = self.pins.iter().rev().filter_map(|pin| match pin {
+            Pin::Clip(clip, copied) => Some((clip, copied)),
+            Pin::Plan(..) => None,
+        });
+        let Some((clip, copied)) = clips.into_iter().next() else {
+            return;
+        };
+        let offset = match self.random.below(4) {
+            0 => near,
+            1 => copied.start,
+            _ => page_floor(near) + copied.start % PAGE_SIZE,
+        };
+        if offset + clip.len() > LEN_MAX {
+            return;
+        }
+        let result = self.sides[at].content.paste(&self.namespace, offset, clip);
+        let Some(done) = self.done(result) else { return };
+        assert!(done == clip.len() || (self.tight && done > 0));
+        if done == 0 {
+            return;
+        }
+        let range = ByteRange {
+            start: offset,
+            end: offset + done,
+        };
+        let side = &mut self.sides[at];
+        side.put(offset, &copied.bytes[..index(done)]);
+        if !self.tight {
+            side.mark(range, false);
+        }
+        for page in (page_floor(range.start)..range.end).step_by(4096) {
+            let target = ByteRange {
+                start: page.max(range.start),
+                end: (page + PAGE_SIZE).min(range.end),
+            };
+            let first = (target.start - offset + copied.start) / PAGE_SIZE;
+            let last = (target.end - 1 - offset + copied.start) / PAGE_SIZE;
+            if copied
+                .pages
+                .get(index(first)..=index(last))
+                .is_some_and(|pages| pages.contains(&true))
+            {
+                side.mark(target, true);
+            }
+        }
+    }
+}
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(block_size: u32, size_bytes: u64, tight: bool) {
+    let ops = env("OKAPI_OPS").unwrap_or(4_000);
+    let check_every = if ops > 50_000 { 64 } else { 1 };
+    let grid = Grid::new(GridConfig {
+        size_bytes,
+        block_size,
+    })
+    .unwrap();
+    let namespace = grid.create_namespace("model", None).unwrap();
+    let mut run = Run {
+        random: Random::from_env(),
+        namespace: Arc::clone(&namespace),
+        tight,
+        sides: Default::default(),
+        pins: Vec::new(),
+    };
+    for op in 0..ops {
+        let (at, range) = run.step();
+        run.sides[at].compare(range);
+        if op % check_every == 0 {
+            run.sides.iter().for_each(|side| side.content.check().unwrap());
+        }
+        if op % 32 == 0 {
+            run.sides.iter().for_each(|side| {
+                side.compare(ByteRange {
+                    start: 0,
+                    end: LEN_MAX,
+                })
+            });
+        }
+    }
+    while !run.pins.is_empty() {
+        run.unpin();
+    }
+    drop(run);
+    let usage = namespace.usage();
+    assert_eq!(
+        (
+            usage.blocks,
+            usage.stored_bytes,
+            usage.held_bytes,
+            usage.metadata_bytes
+        ),
+        (0, 0, 0, 0)
+    );
+    grid.check().unwrap();
+}
+
+#[test]
+fn random_operations_on_large_blocks() {
+    run(64 << 10, 64 << 20, false);
+}
+
+#[test]
+fn random_operations_on_small_blocks() {
+    run(4 << 10, 64 << 20, false);
+}
+
+#[test]
+fn random_operations_on_large_blocks_with_little_memory() {
+    run(64 << 10, 1 << 20, true);
+}
+
+#[test]
+fn random_operations_on_small_blocks_with_little_memory() {
+    run(4 << 10, 1 << 20, true);
+}

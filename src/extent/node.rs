@@ -1,0 +1,272 @@
+//! A node of the extent map: a B+-tree whose nodes are shared between maps and copied on write.
+
+use std::sync::Arc;
+
+use super::map::Extent;
+
+/// Most items in a node.
+pub(super) const NODE_MAX: usize = 64;
+/// A node with fewer items merges with a neighbour if the two leave room for inserts.
+const NODE_MIN: usize = NODE_MAX / 4;
+/// Most items in a node that came from a merge.
+const MERGED_MAX: usize = NODE_MAX - NODE_MIN;
+
+/// A subtree of at least one extent.
+///
+/// Invariants:
+/// 1. Items ascend, and a node holds 1 to [`NODE_MAX`] of them.
+/// 2. All leaves of a tree are equally deep.
+/// 3. A child's `first` is the start of the first extent below it.
+#[derive(Clone)]
+pub(super) enum Node {
+    /// Extents, ascending.
+    Leaf(Vec<Extent>),
+    /// Subtrees, ascending.
+    Inner(Vec<Child>),
+}
+
+/// A subtree and its least key.
+#[derive(Clone)]
+pub(super) struct Child {
+    first: u64,
+    node: Arc<Node>,
+}
+
+impl Child {
+    /// A child for a node that is not empty.
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        let first = node.first().expect("a node holds at least one extent");
+        Self { first, node }
+    }
+}
+
+impl Node {
+    /// Start of the first extent; `None` only while a removal is under way.
+    fn first(&self) -> Option<u64> {
+        match self {
+            Self::Leaf(extents) => extents.first().map(|extent| extent.start),
+            Self::Inner(children) => children.first().map(|child| child.first),
+        }
+    }
+
+    /// Number of items.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Leaf(extents) => extents.len(),
+            Self::Inner(children) => children.len(),
+        }
+    }
+
+    /// The last extent that starts at `offset` or before.
+    pub(super) fn at_or_before(&self, offset: u64) -> Option<&Extent> {
+        match self {
+            Self::Leaf(extents) => {
+                let behind = extents.partition_point(|extent| extent.start <= offset);
+                extents[..behind].last()
+            }
+            Self::Inner(children) => children[child_of(children, offset)?].node.at_or_before(offset),
+        }
+    }
+
+    /// Like [`Node::at_or_before`], for changes; the nodes on the way become private.
+    pub(super) fn at_or_before_mut(&mut self, offset: u64) -> Option<&mut Extent> {
+        match self {
+            Self::Leaf(extents) => {
+                let behind = extents.partition_point(|extent| extent.start <= offset);
+                extents[..behind].last_mut()
+            }
+            Self::Inner(children) => {
+                let at = child_of(children, offset)?;
+                Arc::make_mut(&mut children[at].node).at_or_before_mut(offset)
+            }
+        }
+    }
+
+    /// Extents that start at `offset` or behind, as far as one leaf holds them; empty only where there are none.
+    pub(super) fn run_from(&self, offset: u64) -> &[Extent] {
+        match self {
+            Self::Leaf(extents) => &extents[extents.partition_point(|extent| extent.start < offset)..],
+            Self::Inner(children) => children[child_of(children, offset).unwrap_or(0)..]
+                .iter()
+                .map(|child| child.node.run_from(offset))
+                .find(|run| !run.is_empty())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Adds an extent whose start is not in the subtree; a full node splits and returns its right half.
+    pub(super) fn insert(&mut self, extent: Extent) -> Option<Child> {
+        let right = match self {
+            Self::Leaf(extents) => {
+                let at = extents.partition_point(|other| other.start < extent.start);
+                Self::Leaf(insert_or_split(extents, at, extent)?)
+            }
+            Self::Inner(children) => {
+                let at = child_of(children, extent.start).unwrap_or(0);
+                let child = &mut children[at];
+                child.first = child.first.min(extent.start);
+                let split = Arc::make_mut(&mut child.node).insert(extent)?;
+                Self::Inner(insert_or_split(children, at + 1, split)?)
+            }
+        };
+        Some(Child::new(Arc::new(right)))
+    }
+
+    /// Takes out the extent that starts at `start`.
+    pub(super) fn remove(&mut self, start: u64) -> Option<Extent> {
+        match self {
+            Self::Leaf(extents) => {
+                let at = extents.binary_search_by_key(&start, |extent| extent.start).ok()?;
+                Some(extents.remove(at))
+            }
+            Self::Inner(children) => {
+                let at = child_of(children, start)?;
+                let removed = Arc::make_mut(&mut children[at].node).remove(start)?;
+                settle(children, at);
+                Some(removed)
+            }
+        }
+    }
+
+    /// Drops the extents that start in `start..end`, showing each to `gone`; the node may end empty.
+    pub(super) fn remove_range(&mut self, start: u64, end: u64, gone: &mut dyn FnMut(&Extent)) {
+        match self {
+            Self::Leaf(extents) => {
+                let from = extents.partition_point(|extent| extent.start < start);
+                let to = extents.partition_point(|extent| extent.start < end);
+                extents.drain(from..to).for_each(|extent| gone(&extent));
+            }
+            Self::Inner(children) => {
+                let from = child_of(children, start).unwrap_or(0);
+                let to = children.partition_point(|child| child.first < end);
+                if from + 2 < to {
+                    let whole = children.drain(from + 1..to - 1);
+                    whole.for_each(|child| child.node.for_each(gone));
+                }
+                let edges = from..to.min(from + 2);
+                for child in &mut children[edges.clone()] {
+                    Arc::make_mut(&mut child.node).remove_range(start, end, gone);
+                }
+                edges.rev().for_each(|at| settle(children, at));
+            }
+        }
+    }
+
+    /// Shows each extent to `visit`.
+    fn for_each(&self, visit: &mut dyn FnMut(&Extent)) {
+        match self {
+            Self::Leaf(extents) => extents.iter().for_each(visit),
+            Self::Inner(children) => children.iter().for_each(|child| child.node.for_each(visit)),
+        }
+    }
+
+    /// The only child of an inner node that has no other.
+    pub(super) fn only_child(&self) -> Option<&Arc<Self>> {
+        match self {
+            Self::Inner(children) if children.len() == 1 => Some(&children[0].node),
+            Self::Inner(_) | Self::Leaf(_) => None,
+        }
+    }
+
+    /// Verifies the subtree's shape; returns its depth, or what is wrong with it.
+    pub(super) fn check(&self) -> Result<usize, &'static str> {
+        if self.len() == 0 || self.len() > NODE_MAX {
+            return Err("a node of the extent map is empty or overfull");
+        }
+        match self {
+            Self::Leaf(extents) if extents.is_sorted_by(|a, b| a.start < b.start) => Ok(0),
+            Self::Leaf(_) => Err("extents are out of order"),
+            Self::Inner(children) => check_children(children),
+        }
+    }
+
+    /// Moves the items of a right neighbour of equal depth to the end of this node.
+    fn append(&mut self, right: Arc<Self>) {
+        match (self, Arc::unwrap_or_clone(right)) {
+            (Self::Leaf(left), Self::Leaf(mut right)) => left.append(&mut right),
+            (Self::Inner(left), Self::Inner(mut right)) => left.append(&mut right),
+            _ => unreachable!("neighbours in the extent map are equally deep"),
+        }
+    }
+}
+
+/// The child below which `offset` belongs; `None` where it lies before all of them.
+fn child_of(children: &[Child], offset: u64) -> Option<usize> {
+    children
+        .partition_point(|child| child.first <= offset)
+        .checked_sub(1)
+}
+
+/// Inserts in a node, or splits a full one and returns its right half. A node that grows at its end stays full, so
+/// that a file that is written from front to back packs its leaves.
+fn insert_or_split<T>(items: &mut Vec<T>, at: usize, item: T) -> Option<Vec<T>> {
+    if items.len() < NODE_MAX {
+        if items.len() == items.capacity() {
+            items.reserve_exact(items.len().clamp(1, NODE_MAX - items.len()));
+        }
+        items.insert(at, item);
+        return None;
+    }
+    if at == items.len() {
+        return Some(vec![item]);
+    }
+    let middle = items.len() / 2;
+    let mut right = items.split_off(middle);
+    if at <= middle {
+        items.insert(at, item);
+    } else {
+        right.insert(at - middle, item);
+    }
+    Some(right)
+}
+
+/// Restores the invariants around a child from which something was removed.
+fn settle(children: &mut Vec<Child>, at: usize) {
+    let Some(first) = children[at].node.first() else {
+        children.remove(at);
+        return;
+    };
+    children[at].first = first;
+    if children[at].node.len() >= NODE_MIN {
+        return;
+    }
+    let pairs = [at.checked_sub(1), Some(at)];
+    let fits = |left: &usize| {
+        children
+            .get(left + 1)
+            .is_some_and(|right| children[*left].node.len() + right.node.len() <= MERGED_MAX)
+    };
+    if let Some(left) = pairs.into_iter().flatten().find(fits) {
+        let right = children.remove(left + 1);
+        let merged = &mut children[left];
+        if merged.node.len() == 0 {
+            merged.first = right.first;
+        }
+        Arc::make_mut(&mut merged.node).append(right.node);
+    }
+}
+
+/// The part of [`Node::check`] for an inner node.
+fn check_children(children: &[Child]) -> Result<usize, &'static str> {
+    if !children.is_sorted_by(|a, b| a.first < b.first) {
+        return Err("nodes of the extent map are out of order");
+    }
+    let depth = children[0].node.check()?;
+    for (at, child) in children.iter().enumerate() {
+        if child.node.check()? != depth {
+            return Err("leaves of the extent map differ in depth");
+        }
+        if child.node.first() != Some(child.first) {
+            return Err("a key of the extent map is not its subtree's first");
+        }
+        let next = children.get(at + 1).map_or(u64::MAX, |next| next.first);
+        if child
+            .node
+            .at_or_before(u64::MAX)
+            .is_none_or(|last| last.start >= next)
+        {
+            return Err("subtrees of the extent map overlap");
+        }
+    }
+    Ok(depth + 1)
+}
