@@ -126,7 +126,8 @@ impl Client {
         send(&mut self.stream, &Request::AwaitEnd, &[]).map_err(broken)?;
         match receive::<Answer>(&mut self.stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            _ => Ok(true),
+            Ok(Some(_)) => Ok(false),
+            Ok(None) | Err(_) => Ok(true),
         }
     }
 

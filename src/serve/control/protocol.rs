@@ -119,8 +119,8 @@ pub struct CheckReply {
     pub directories: u64,
     /// Directory entries.
     pub entries: u64,
-    /// Extents of files.
-    pub extents: u64,
+    /// Regular files.
+    pub files: u64,
 }
 
 /// An occupied index.

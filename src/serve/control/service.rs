@@ -77,7 +77,7 @@ impl Service {
             size_bytes: total.limit_bytes,
             logical_bytes: volume.logical_bytes,
             held_bytes: total.held_bytes,
-            shared_bytes: volume.logical_bytes.saturating_sub(volume.usage.stored_bytes),
+            shared_bytes: volume.logical_bytes.saturating_sub(volume.usage.held_bytes),
             metadata_bytes: total.metadata_bytes,
             free_bytes: total.limit_bytes.saturating_sub(taken),
             resident_bytes: self.grid.resident_bytes(),
@@ -103,7 +103,7 @@ impl Service {
             inodes: report.inodes,
             directories: report.directories,
             entries: report.entries,
-            extents: report.extents,
+            files: report.files,
         })
     }
 

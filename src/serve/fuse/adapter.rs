@@ -364,9 +364,9 @@ impl fuser::Filesystem for FuseAdapter {
         sized(reply, size, self.fs.getxattr(ino(number), name.as_bytes()));
     }
 
-    fn listxattr(&self, _: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let _span = self.enter(Operation::ListXattr, number);
-        sized(reply, size, self.fs.listxattr(ino(number)));
+        sized(reply, size, self.fs.listxattr(caller(request), ino(number)));
     }
 
     fn removexattr(&self, _: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
