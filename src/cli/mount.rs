@@ -71,7 +71,7 @@ Options for -o, and for fstab:
   size=  block_size=  inodes= (nr_inodes=)  mode=  uid=  gid=  ro  rw  allow_other
                             as the flags above, which count where both are given
   noexec                    run no programs from the drive
-  suid, dev                 honour set-user-ID bits, honour device nodes (root alone; default: neither)
+  suid, dev                 honour set-user-ID bits, honour device nodes (for root alone)
   noatime, relatime, sync and their like, defaults, auto, nofail, user, _netdev, x-*
                             accepted, and without effect here";
 
@@ -243,14 +243,7 @@ pub(super) fn free_mountpoint(path: &Path) -> Result<PathBuf, Failure> {
     };
     let place = mountpoint.display();
     if let Some(mount) = mounts::on(&mountpoint)?.filter(mounts::Mount::is_ours) {
-        let state = match mount.connect() {
-            Ok(_) => "an okapi drive is mounted on",
-            Err(_) => "an okapi drive, dead or of another user, is mounted on",
-        };
-        return Err(Failure::failed(
-            ErrorKind::Busy,
-            format!("{state} {place} already\nhint: `okapi umount {place}` makes room"),
-        ));
+        return Err(taken(&mount));
     }
     let metadata = fs::metadata(&mountpoint).map_err(|source| {
         crate::Error::new(
@@ -271,6 +264,24 @@ pub(super) fn free_mountpoint(path: &Path) -> Result<PathBuf, Failure> {
         ));
     }
     Ok(mountpoint)
+}
+
+fn taken(mount: &mounts::Mount) -> Failure {
+    let place = mount.mountpoint.display();
+    let uid = geteuid();
+    let state = match mount.connect() {
+        Ok(_) => format!(
+            "an okapi drive is mounted on {place} already\nhint: `okapi umount {place}` takes it away"
+        ),
+        Err(_) if uid.is_root() || uid.as_raw() == mount.owner => format!(
+            "a drive whose program was killed is still mounted on {place}\nhint: `okapi umount {place}` clears it away"
+        ),
+        Err(_) => format!(
+            "an okapi drive of user {} is mounted on {place} already",
+            mount.owner
+        ),
+    };
+    Failure::failed(ErrorKind::Busy, state)
 }
 
 #[cfg(test)]

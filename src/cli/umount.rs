@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Failure, Outcome, complain, mounts};
 use crate::ErrorKind;
+use crate::serve::control;
 use crate::serve::fuse::{Detach, unmount};
 
 /// Longest wait for a program that has nothing left to do but to free its memory.
@@ -29,8 +30,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mount = mounts::drive(Some(&arguments.mountpoint))?;
-    // Asked for now, as the socket goes with the mount; a killed program has none.
+    // Asked for now, as the socket goes with the mount.
     let program = mount.connect().ok();
+    if program.is_none() {
+        control::remove_stale_socket(mount.device, mount.owner);
+    }
     let (detach, timeout) = match arguments.lazy {
         true => (Detach::Lazy, LAZY_END_TIMEOUT),
         false => (Detach::WhenIdle, END_TIMEOUT),

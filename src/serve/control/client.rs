@@ -123,11 +123,13 @@ impl Client {
     /// `Corrupt` where the connection cannot be used.
     pub fn await_end(mut self, timeout: Duration) -> Result<bool> {
         self.stream.set_read_timeout(Some(timeout)).map_err(broken)?;
-        send(&mut self.stream, &Request::AwaitEnd, &[]).map_err(broken)?;
+        if send(&mut self.stream, &Request::AwaitEnd, &[]).is_err() {
+            return Ok(true);
+        }
         match receive::<Answer>(&mut self.stream) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Ok(Some(_)) => Ok(false),
-            Ok(None) | Err(_) => Ok(true),
+            Ok(None) => Ok(true),
+            Err(error) => Ok(error.kind() != io::ErrorKind::WouldBlock),
         }
     }
 

@@ -9,9 +9,10 @@ mod server;
 mod service;
 
 use std::fmt;
-use std::fs::{DirBuilder, symlink_metadata};
+use std::fs::{DirBuilder, remove_file, symlink_metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -74,6 +75,18 @@ fn candidates(device: DeviceNumber, owner: u32) -> Vec<PathBuf> {
         .into_iter()
         .map(|directory| socket_path(&directory, device))
         .collect()
+}
+
+/// Removes the socket that a killed program left behind, where nobody listens on it any more.
+pub fn remove_stale_socket(device: DeviceNumber, owner: u32) {
+    for path in candidates(device, owner) {
+        let refused =
+            UnixStream::connect(&path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused {
+            // Another's directory keeps it, and the next drive of that number replaces it.
+            let _ = remove_file(path);
+        }
+    }
 }
 
 fn socket_path(directory: &Path, device: DeviceNumber) -> PathBuf {

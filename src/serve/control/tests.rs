@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 
 use super::protocol::{Answer, BlockKey, Request, RequestSlice, receive, send};
 use super::*;
