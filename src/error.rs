@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in terms that each edge translates to its own code (errno, NTSTATUS, HTTP).
 ///
 /// The names follow the errno that POSIX gives to the condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// Not allowed to the caller whatever the mode bits say (EPERM).
     NotPermitted,

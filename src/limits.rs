@@ -43,10 +43,33 @@ pub const DENTRY_COST: u64 = 64;
 /// Bytes charged for an extended attribute beside its name and value.
 pub const XATTR_COST: u64 = 64;
 
+/// Bytes that one FUSE write request carries at most.
+pub const FUSE_WRITE_MAX: u32 = 1 << 20;
+/// Requests of the kernel's own (read-ahead) that may wait at a time.
+pub const FUSE_BACKGROUND_MAX: u16 = 64;
+/// Threads that serve one mount.
+pub const FUSE_THREADS_MAX: usize = 8;
+/// Bytes of read buffer that a serving thread keeps between requests.
+pub const FUSE_READ_BUFFER_MAX: usize = 2 << 20;
+
+/// Connections to one control socket at a time.
+pub const CONTROL_CONNECTIONS_MAX: usize = 8;
+/// Bytes in the header of a control message.
+pub const CONTROL_HEADER_MAX: usize = 1 << 20;
+/// Bytes in the payload of a control message: the longest record that the control socket takes.
+pub const CONTROL_PAYLOAD_MAX: usize = 64 << 20;
+/// Keys in one answer.
+pub const CONTROL_KEYS_MAX: usize = 4096;
+/// Seconds that a peer may take to send a message or to take an answer.
+pub const CONTROL_TIMEOUT_SECS: u64 = 10;
+
 const _: () = {
     assert!(BLOCK_SIZE_MIN.is_power_of_two() && BLOCK_SIZE_MAX.is_power_of_two());
     assert!(BLOCK_SIZE_DEFAULT.is_power_of_two());
     assert!(BLOCK_SIZE_MIN <= BLOCK_SIZE_DEFAULT && BLOCK_SIZE_DEFAULT <= BLOCK_SIZE_MAX);
     assert!(BLOCK_SIZE_MIN as u64 >= PAGE_SIZE && PAGE_SIZE.is_power_of_two());
     assert!(GRID_SIZE_MIN >= BLOCK_SIZE_MAX as u64);
+    assert!(FUSE_READ_BUFFER_MAX >= FUSE_WRITE_MAX as usize);
+    assert!(CONTROL_PAYLOAD_MAX >= BLOCK_SIZE_MAX as usize);
+    assert!(CONTROL_HEADER_MAX >= CONTROL_KEYS_MAX * 64);
 };

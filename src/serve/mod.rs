@@ -1,1 +1,6 @@
 //! The frontends: siblings, blind to each other.
+
+#[cfg(target_os = "linux")]
+pub mod control;
+#[cfg(target_os = "linux")]
+pub mod fuse;

@@ -1,0 +1,157 @@
+//! The asking side of the control socket.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::protocol::{Answer, BlockKey, CheckReply, Request, RequestSlice, StatReply, receive, send};
+use super::{DeviceNumber, candidates};
+use crate::error::{Error, ErrorKind, Result};
+use crate::grid::{BlockIndex, Slice};
+use crate::limits::CONTROL_TIMEOUT_SECS;
+
+/// A connection to the program that serves a mount.
+pub struct Client {
+    stream: UnixStream,
+}
+
+impl Client {
+    /// Connects to the program that serves the mount with that device number, mounted by user `owner`.
+    ///
+    /// # Errors
+    /// `NotFound` where nobody listens: the program is gone, or the drive is another user's.
+    pub fn connect(device: DeviceNumber, owner: u32) -> Result<Self> {
+        let mut reason = io::Error::from(io::ErrorKind::NotFound);
+        for path in candidates(device, owner) {
+            match UnixStream::connect(path) {
+                Ok(stream) => return Self::new(stream).map_err(broken),
+                Err(error) => reason = error,
+            }
+        }
+        Err(Error::new(ErrorKind::NotFound, "no control socket answers").with_source(reason))
+    }
+
+    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_write_timeout(Some(Duration::from_secs(CONTROL_TIMEOUT_SECS)))?;
+        Ok(Self { stream })
+    }
+
+    /// Totals of the drive.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection breaks, here and below.
+    pub fn stat(&mut self) -> Result<StatReply> {
+        match self.ask(&Request::Stat, &[])? {
+            (Answer::Stat(stat), _) => Ok(stat),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Verifies every structure of the drive; writers wait meanwhile.
+    ///
+    /// # Errors
+    /// `Corrupt` with what is damaged.
+    pub fn check(&mut self) -> Result<CheckReply> {
+        match self.ask(&Request::Check, &[])? {
+            (Answer::Check(report), _) => Ok(report),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Bytes of a block's slice, or of the record from `index` on.
+    ///
+    /// # Errors
+    /// `NotFound` for a namespace that does not exist, `TooLarge` for a long record.
+    pub fn get(&mut self, namespace: &str, index: BlockIndex, slice: Option<Slice>) -> Result<Vec<u8>> {
+        let request = Request::Get {
+            namespace: namespace.to_owned(),
+            index: index.get(),
+            slice: slice.map(|Slice { offset, len }| RequestSlice { offset, len }),
+        };
+        self.ask(&request, &[]).map(|(_, payload)| payload)
+    }
+
+    /// Stores bytes at an offset inside a block, or as a record from `index` on.
+    ///
+    /// # Errors
+    /// `Busy` for the drive's own namespace, `NoSpace`, `InvalidArgument` for what does not fit in the block.
+    pub fn put(
+        &mut self,
+        namespace: &str,
+        index: BlockIndex,
+        offset: Option<u32>,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let request = Request::Put {
+            namespace: namespace.to_owned(),
+            index: index.get(),
+            offset,
+        };
+        self.ask(&request, bytes).map(drop)
+    }
+
+    /// Deletes a block.
+    ///
+    /// # Errors
+    /// `Busy` for the drive's own namespace, `NotFound` for one that does not exist.
+    pub fn remove(&mut self, namespace: &str, index: BlockIndex) -> Result<()> {
+        let request = Request::Remove {
+            namespace: namespace.to_owned(),
+            index: index.get(),
+        };
+        self.ask(&request, &[]).map(drop)
+    }
+
+    /// Occupied indexes from `from` on, ascending; no more than one answer holds.
+    ///
+    /// # Errors
+    /// `NotFound` for a namespace that does not exist.
+    pub fn keys(&mut self, namespace: &str, from: BlockIndex) -> Result<Vec<BlockKey>> {
+        let request = Request::Keys {
+            namespace: namespace.to_owned(),
+            from: from.get(),
+        };
+        match self.ask(&request, &[])? {
+            (Answer::Keys(keys), _) => Ok(keys),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Waits until the program has ended and its memory is free; `false` where `timeout` is over before.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection cannot be used.
+    pub fn await_end(mut self, timeout: Duration) -> Result<bool> {
+        self.stream.set_read_timeout(Some(timeout)).map_err(broken)?;
+        if send(&mut self.stream, &Request::AwaitEnd, &[]).is_err() {
+            return Ok(true);
+        }
+        match receive::<Answer>(&mut self.stream) {
+            Ok(Some(_)) => Ok(false),
+            Ok(None) => Ok(true),
+            Err(error) => Ok(error.kind() != io::ErrorKind::WouldBlock),
+        }
+    }
+
+    fn ask(&mut self, request: &Request, payload: &[u8]) -> Result<(Answer, Vec<u8>)> {
+        let sent = send(&mut self.stream, request, payload);
+        // A server that refuses the connection says why and does not read the request.
+        match receive(&mut self.stream) {
+            Ok(Some((Answer::Failed { kind, message }, _))) => Err(Error::new(kind, message)),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(broken(sent.err().unwrap_or(error))),
+        }
+    }
+}
+
+fn broken(source: io::Error) -> Error {
+    Error::new(ErrorKind::Corrupt, "the control connection broke").with_source(source)
+}
+
+fn nonsense() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "the answer belongs to another question\nhint: client and drive may be of different versions",
+    )
+}

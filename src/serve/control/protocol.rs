@@ -1,0 +1,178 @@
+//! Messages of the control socket, and how they are framed.
+//!
+//! ```text
+//! message:  header length  u32, little-endian, 1 to CONTROL_HEADER_MAX
+//!           header         JSON: a Request, or an Answer
+//!           payload length u64, little-endian, 0 to CONTROL_PAYLOAD_MAX
+//!           payload        bytes of blocks
+//! ```
+//! A client sends a request and reads its answer, as often as it likes, one at a time.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorKind;
+use crate::limits::{CONTROL_HEADER_MAX, CONTROL_PAYLOAD_MAX};
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Totals; answered by [`Answer::Stat`].
+    Stat,
+    /// Verify every structure; answered by [`Answer::Check`].
+    Check,
+    /// Bytes of a block, or of a record over several blocks where no slice is given; answered by [`Answer::Done`]
+    /// with a payload.
+    Get {
+        namespace: String,
+        index: u64,
+        slice: Option<RequestSlice>,
+    },
+    /// Store the payload: as a record from `index` on, or at an offset inside the block.
+    Put {
+        namespace: String,
+        index: u64,
+        offset: Option<u32>,
+    },
+    /// Delete a block.
+    Remove { namespace: String, index: u64 },
+    /// Occupied indexes from `from` on; answered by [`Answer::Keys`].
+    Keys { namespace: String, from: u64 },
+    /// Never answered: the connection closes when the program behind it has ended and its memory is free.
+    AwaitEnd,
+}
+
+/// Part of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RequestSlice {
+    pub(super) offset: u32,
+    pub(super) len: u32,
+}
+
+/// What the server answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Done,
+    Stat(StatReply),
+    Check(CheckReply),
+    Keys(Vec<BlockKey>),
+    Failed { kind: ErrorKind, message: String },
+}
+
+/// Totals of a drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatReply {
+    /// Version of the program that serves.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Largest block in bytes.
+    pub block_size: u32,
+    /// Bound on all memory that the drive holds, in bytes.
+    pub size_bytes: u64,
+    /// Bytes that files show, shared ones as often as they are shown.
+    pub logical_bytes: u64,
+    /// Bytes of memory that blocks take.
+    pub held_bytes: u64,
+    /// Bytes that files show and that take no memory, because others hold them.
+    pub shared_bytes: u64,
+    /// Bytes that inodes, names and attributes take.
+    pub metadata_bytes: u64,
+    /// Bytes that writers may still take.
+    pub free_bytes: u64,
+    /// Bytes of the arena that the system has given pages to.
+    pub resident_bytes: u64,
+    /// Inodes in use.
+    pub inodes: u64,
+    /// Inodes that there can be.
+    pub inodes_max: u64,
+    /// What each namespace holds.
+    pub namespaces: Vec<NamespaceReply>,
+    /// Requests of the kernel by operation.
+    pub requests: BTreeMap<String, u64>,
+}
+
+/// What a namespace holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceReply {
+    /// Its name.
+    pub name: String,
+    /// Its blocks.
+    pub blocks: u64,
+    /// Bytes in them.
+    pub stored_bytes: u64,
+    /// Bytes of memory that they take.
+    pub held_bytes: u64,
+    /// Bound on held bytes and metadata; `None` where only the drive's size bounds them.
+    pub quota_bytes: Option<u64>,
+}
+
+/// What a check went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReply {
+    /// Inodes.
+    pub inodes: u64,
+    /// Directories among them.
+    pub directories: u64,
+    /// Directory entries.
+    pub entries: u64,
+    /// Regular files.
+    pub files: u64,
+}
+
+/// An occupied index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockKey {
+    /// Index of the block.
+    pub index: u64,
+    /// Bytes in it.
+    pub len: u32,
+}
+
+/// Sends a message.
+pub(super) fn send(stream: &mut impl Write, header: &impl Serialize, payload: &[u8]) -> io::Result<()> {
+    let header = serde_json::to_vec(header)?;
+    let len = u32::try_from(header.len())
+        .ok()
+        .filter(|&len| len as usize <= CONTROL_HEADER_MAX)
+        .ok_or_else(|| too_long("header"))?;
+    let mut head = Vec::with_capacity(header.len() + 12);
+    head.extend_from_slice(&len.to_le_bytes());
+    head.extend_from_slice(&header);
+    head.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    stream.write_all(&head)?;
+    stream.write_all(payload)
+}
+
+/// Receives a message; `None` where the peer has closed the connection between two.
+pub(super) fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<(T, Vec<u8>)>> {
+    let mut len = [0; 4];
+    match stream.read(&mut len)? {
+        0 => return Ok(None),
+        got => stream.read_exact(&mut len[got..])?,
+    }
+    let header = receive_bytes(stream, u32::from_le_bytes(len).into(), CONTROL_HEADER_MAX)?;
+    let mut len = [0; 8];
+    stream.read_exact(&mut len)?;
+    let payload = receive_bytes(stream, u64::from_le_bytes(len), CONTROL_PAYLOAD_MAX)?;
+    Ok(Some((serde_json::from_slice(&header)?, payload)))
+}
+
+/// Takes memory as bytes come in, not as the peer claims that they will.
+fn receive_bytes(stream: &mut impl Read, len: u64, max: usize) -> io::Result<Vec<u8>> {
+    if len > max as u64 {
+        return Err(too_long("message"));
+    }
+    let mut bytes = Vec::new();
+    match stream.take(len).read_to_end(&mut bytes)? as u64 {
+        got if got == len => Ok(bytes),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn too_long(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what} too long"))
+}

@@ -1,0 +1,200 @@
+//! What the control socket answers from: the grid and the volume.
+
+use std::sync::Arc;
+
+use super::protocol::{Answer, BlockKey, CheckReply, NamespaceReply, Request, RequestSlice, StatReply};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Volume;
+use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
+use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX};
+
+/// The namespace of the volume; its blocks belong to files.
+pub const DRIVE_NAMESPACE: &str = "drive";
+
+/// Numbers of requests by operation.
+type Requests = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+
+/// Answers requests from a grid and the volume on it.
+pub struct Service {
+    grid: Arc<Grid>,
+    volume: Arc<Volume>,
+    requests: Box<Requests>,
+}
+
+impl Service {
+    /// `requests` tells what the frontend of the volume has been asked for.
+    pub fn new(
+        grid: Arc<Grid>,
+        volume: Arc<Volume>,
+        requests: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            grid,
+            volume,
+            requests: Box::new(requests),
+        }
+    }
+
+    /// Does what is asked; returns the answer and its payload.
+    pub(super) fn answer(&self, request: &Request, payload: &[u8]) -> (Answer, Vec<u8>) {
+        self.perform(request, payload).unwrap_or_else(|error| {
+            let failed = Answer::Failed {
+                kind: error.kind(),
+                message: error.to_string(),
+            };
+            (failed, Vec::new())
+        })
+    }
+
+    fn perform(&self, request: &Request, payload: &[u8]) -> Result<(Answer, Vec<u8>)> {
+        let answer = match request {
+            Request::Stat => Answer::Stat(self.stat()),
+            Request::Check => Answer::Check(self.check()?),
+            Request::Get {
+                namespace,
+                index,
+                slice,
+            } => return Ok((Answer::Done, self.get(namespace, *index, *slice)?)),
+            Request::Put {
+                namespace,
+                index,
+                offset,
+            } => self.put(namespace, *index, *offset, payload)?,
+            Request::Remove { namespace, index } => self.remove(namespace, *index)?,
+            Request::Keys { namespace, from } => self.keys(namespace, *from)?,
+            Request::AwaitEnd => Answer::Done,
+        };
+        Ok((answer, Vec::new()))
+    }
+
+    fn stat(&self) -> StatReply {
+        let (total, volume) = (self.grid.usage(), self.volume.stat());
+        let taken = total.held_bytes.saturating_add(total.metadata_bytes);
+        StatReply {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            block_size: self.grid.block_size(),
+            size_bytes: total.limit_bytes,
+            logical_bytes: volume.logical_bytes,
+            held_bytes: total.held_bytes,
+            shared_bytes: volume.logical_bytes.saturating_sub(volume.usage.held_bytes),
+            metadata_bytes: total.metadata_bytes,
+            free_bytes: total.limit_bytes.saturating_sub(taken),
+            resident_bytes: self.grid.resident_bytes(),
+            inodes: volume.inodes,
+            inodes_max: volume.inodes_max,
+            namespaces: self
+                .grid
+                .namespaces()
+                .iter()
+                .map(|n| namespace_reply(n))
+                .collect(),
+            requests: (self.requests)()
+                .into_iter()
+                .map(|(operation, count)| (operation.to_owned(), count))
+                .collect(),
+        }
+    }
+
+    fn check(&self) -> Result<CheckReply> {
+        let report = self.volume.check()?;
+        self.grid.check()?;
+        Ok(CheckReply {
+            inodes: report.inodes,
+            directories: report.directories,
+            entries: report.entries,
+            files: report.files,
+        })
+    }
+
+    fn get(&self, namespace: &str, index: u64, slice: Option<RequestSlice>) -> Result<Vec<u8>> {
+        let (namespace, index) = (self.existing(namespace)?, BlockIndex::new(index)?);
+        let mut bytes = Vec::new();
+        match slice {
+            Some(RequestSlice { offset, len }) => {
+                namespace.get(&[(index, Slice { offset, len })], &mut |_, part| {
+                    bytes.extend_from_slice(part);
+                })
+            }
+            None => namespace.get_record(index, &mut bytes)?,
+        }
+        if bytes.len() > CONTROL_PAYLOAD_MAX {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "the record at {} has {} bytes\nhint: get it by --offset and --len, block by block",
+                    index.get(),
+                    bytes.len()
+                ),
+            ));
+        }
+        Ok(bytes)
+    }
+
+    fn put(&self, namespace: &str, index: u64, offset: Option<u32>, bytes: &[u8]) -> Result<Answer> {
+        refuse_drive(namespace)?;
+        let namespace = self.grid.create_namespace(namespace, None)?;
+        let index = BlockIndex::new(index)?;
+        match offset {
+            Some(offset) => namespace.put(&[(index, offset, bytes)])?,
+            None => namespace.put_record(index, bytes)?,
+        }
+        Ok(Answer::Done)
+    }
+
+    fn remove(&self, namespace: &str, index: u64) -> Result<Answer> {
+        refuse_drive(namespace)?;
+        self.existing(namespace)?
+            .put(&[(BlockIndex::new(index)?, 0, &[])])?;
+        Ok(Answer::Done)
+    }
+
+    fn keys(&self, namespace: &str, from: u64) -> Result<Answer> {
+        let keys = self
+            .existing(namespace)?
+            .keys(BlockIndex::new(from)?, CONTROL_KEYS_MAX);
+        let keys = keys.into_iter().map(|(index, len)| BlockKey {
+            index: index.get(),
+            len,
+        });
+        Ok(Answer::Keys(keys.collect()))
+    }
+
+    fn existing(&self, name: &str) -> Result<Arc<Namespace>> {
+        self.grid.namespace(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "there is no namespace `{name}`\nhint: `okapi stat` lists them; the first put makes one"
+                ),
+            )
+        })
+    }
+}
+
+fn namespace_reply(namespace: &Namespace) -> NamespaceReply {
+    let Usage {
+        blocks,
+        stored_bytes,
+        held_bytes,
+        limit_bytes,
+        ..
+    } = namespace.usage();
+    NamespaceReply {
+        name: namespace.name().to_owned(),
+        blocks,
+        stored_bytes,
+        held_bytes,
+        quota_bytes: (limit_bytes != u64::MAX).then_some(limit_bytes),
+    }
+}
+
+fn refuse_drive(namespace: &str) -> Result<()> {
+    match namespace {
+        DRIVE_NAMESPACE => Err(Error::new(
+            ErrorKind::Busy,
+            "the blocks of namespace `drive` belong to files\nhint: write the file, or use another --namespace",
+        )),
+        _ => Ok(()),
+    }
+}
