@@ -7,4 +7,5 @@
 pub mod model;
 pub mod rng;
 pub mod shrink;
+pub mod tidy;
 pub mod vfs_driver;

@@ -390,7 +390,7 @@ impl<'v> VfsDriver<'v> {
     }
 
     fn xattr_names(&self, ino: Ino) -> Result<Vec<Vec<u8>>, Errno> {
-        let list = errno_of(self.vfs.listxattr(ino))?;
+        let list = errno_of(self.vfs.listxattr(ROOT_USER, ino))?;
         let mut names: Vec<_> = list.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
         assert_eq!(names.pop(), Some(Vec::new()), "each name ends with a NUL");
         names.sort();
