@@ -4,8 +4,11 @@
 //! the same operations through [`okapi::vfs::Vfs`], [`mount_driver`] through system calls on a mounted tree, and
 //! [`harness`] mounts what the tests need and takes it away again.
 
+pub mod harness;
 pub mod model;
+pub mod mount_driver;
 pub mod rng;
 pub mod shrink;
+pub mod sys;
 pub mod tidy;
 pub mod vfs_driver;

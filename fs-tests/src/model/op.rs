@@ -64,7 +64,7 @@ pub enum NodeKind {
     Regular,
     /// A directory.
     Directory,
-    /// A symlink; the target is [`pattern`]-like text of this many bytes, and leads nowhere.
+    /// A symlink; the target has this many bytes and leads nowhere.
     Symlink(u32),
     /// A FIFO.
     Fifo,
@@ -79,7 +79,7 @@ pub enum NodeKind {
 impl NodeKind {
     /// The target of a symlink of that length: it names nothing that exists.
     pub fn symlink_target(len: u32) -> Vec<u8> {
-        b"/nowhere/at/all/"
+        b"nowhere/at/all/"
             .iter()
             .copied()
             .cycle()
