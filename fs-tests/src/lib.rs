@@ -1,1 +1,14 @@
-//! Harness, reference model and conformance tests; sees only okapi's public interface.
+//! Harness, reference model and conformance tests of okapi; sees only okapi's public interface.
+//!
+//! [`model`] is a deliberately simple filesystem that says what every operation must answer. [`vfs_driver`] plays
+//! the same operations through [`okapi::vfs::Vfs`], [`mount_driver`] through system calls on a mounted tree, and
+//! [`harness`] mounts what the tests need and takes it away again.
+
+pub mod harness;
+pub mod model;
+pub mod mount_driver;
+pub mod rng;
+pub mod shrink;
+pub mod sys;
+pub mod tidy;
+pub mod vfs_driver;

@@ -1,0 +1,292 @@
+//! Mounts what tests need in fresh directories, and takes it away again, also when a test fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
+use nix::unistd::Pid;
+
+/// Upper bound for what should take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A fresh directory in the system's temporary directory; removed on drop where it is empty by then.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the directory.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("okapi-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // not with its contents: a mount that did not go away must not be emptied
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A place where a test works: okapi's drive, or the tmpfs that it is compared with.
+pub trait Place {
+    /// The mounted directory.
+    fn path(&self) -> &Path;
+    /// What to call it in messages.
+    fn name(&self) -> &'static str;
+}
+
+/// A tmpfs of its own.
+#[derive(Debug)]
+pub struct Tmpfs(Scratch);
+
+impl Tmpfs {
+    /// Mounts one of that size (as mount(8) takes it).
+    ///
+    /// # Panics
+    /// Where that fails; it needs root.
+    pub fn mount(size: &str) -> Self {
+        let dir = Scratch::new();
+        let options = format!("size={size},nr_inodes=0,mode=0755");
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(
+            Some("okapi-test"),
+            dir.path(),
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .unwrap_or_else(|errno| panic!("cannot mount tmpfs (tests run as root): {errno}"));
+        Self(dir)
+    }
+}
+
+impl Place for Tmpfs {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn name(&self) -> &'static str {
+        "tmpfs"
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+/// A mounted drive, served by a daemon that is our child.
+#[derive(Debug)]
+pub struct Drive {
+    dir: Scratch,
+    daemon: Child,
+}
+
+impl Drive {
+    /// Mounts a drive with these options of `okapi mount`.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn mount(options: &[&str]) -> Self {
+        let dir = Scratch::new();
+        let daemon = Command::new(binary())
+            .args(["mount", "--foreground"])
+            .args(options)
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
+        let mut drive = Self { dir, daemon };
+        drive.wait_until_mounted();
+        drive
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// Runs `okapi check` on the drive.
+    ///
+    /// # Panics
+    /// Where it finds something.
+    pub fn check(&self) {
+        run(Command::new(binary()).arg("check").arg(self.path()));
+    }
+
+    /// What `okapi stat --json` says.
+    ///
+    /// # Panics
+    /// Where it fails or prints no JSON.
+    pub fn stat(&self) -> serde_json::Value {
+        let output = run(Command::new(binary()).args(["stat", "--json"]).arg(self.path()));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("okapi stat --json: {error}"))
+    }
+
+    /// Unmounts, and expects the daemon to end well.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn unmount(mut self) {
+        run(Command::new(binary()).arg("umount").arg(self.path()));
+        let status = wait(&mut self.daemon, PATIENCE).expect("the daemon ends after an unmount");
+        assert!(status.success(), "the daemon ended with {status}");
+        assert!(!is_fuse(self.path()), "nothing is mounted any more");
+    }
+
+    fn wait_until_mounted(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_fuse(self.dir.path()) {
+            if let Ok(Some(status)) = self.daemon.try_wait() {
+                panic!("okapi mount ended with {status}");
+            }
+            assert!(
+                Instant::now() < deadline,
+                "okapi mount is not ready after {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Place for Drive {
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn name(&self) -> &'static str {
+        "okapi"
+    }
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        if let Ok(Some(_)) = self.daemon.try_wait() {
+            return;
+        }
+        // in a test that failed files may still be open: then the mount goes when they do
+        let clean = umount2(self.dir.path(), MntFlags::empty());
+        if clean.is_err() {
+            let _ = umount2(self.dir.path(), MntFlags::MNT_DETACH);
+        }
+        if wait(&mut self.daemon, Duration::from_secs(5)).is_none() {
+            let pid = Pid::from_raw(self.daemon.id().cast_signed());
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = self.daemon.wait();
+        }
+    }
+}
+
+fn is_fuse(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == FUSE_SUPER_MAGIC)
+}
+
+fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The program under test: `OKAPI_BIN` where set, else built in the profile and target directory of this test.
+///
+/// # Panics
+/// Where it cannot be built.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| std::env::var_os("OKAPI_BIN").map_or_else(build_binary, PathBuf::from))
+}
+
+/// cargo builds no binaries of other packages for a test, so that is done here; it costs nothing where it is built.
+fn build_binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("a test lies in target/PROFILE/deps");
+    let target = profile
+        .parent()
+        .expect("a profile's directory lies in the target directory");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "okapi-grid",
+            "--bin",
+            "okapi",
+            "--target-dir",
+        ])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    run(&mut build);
+    profile.join("okapi")
+}
+
+/// Runs a program that must succeed.
+///
+/// # Panics
+/// Where it does not, with all that it printed.
+pub fn run(command: &mut Command) -> Output {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", command.get_program()));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Memory of a process in bytes, shared pages counted by their share (PSS).
+///
+/// # Panics
+/// Where the process is gone.
+pub fn pss_bytes(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.expect("smaps_rollup has a line `Pss: N kB`") << 10
+}
