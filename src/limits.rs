@@ -17,8 +17,22 @@ pub const NAMESPACES_MAX: usize = 4096;
 /// Bytes in a namespace's name: `[A-Za-z0-9._-]`, not beginning with a dot.
 pub const NAMESPACE_NAME_MAX: usize = 64;
 
-/// Smallest budget that a grid accepts.
+/// Smallest and largest budget that a grid accepts.
 pub const GRID_SIZE_MIN: u64 = 1 << 20;
+/// See [`GRID_SIZE_MIN`].
+pub const GRID_SIZE_MAX: u64 = 1 << 44;
+/// Bytes charged for a block beside its memory: an upper bound of its handle and its entry in the index map.
+pub const BLOCK_COST: u64 = 128;
+/// Shards of a namespace's index map: a power of two.
+pub const INDEX_SHARDS: usize = 32;
+/// Smallest unit in which the arena hands memory to a size class.
+pub const SLAB_SIZE_MIN: u32 = 256 << 10;
+/// Freed slots that a size class keeps at hand.
+pub const WARM_SLOTS_MAX: usize = 1 << 16;
+/// Freed memory goes back to the system when it was not used again for one to two of these.
+pub const TRIM_INTERVAL_MS: u64 = 500;
+/// Metadata that must have gone before the heap is asked to give pages back.
+pub const HEAP_TRIM_MIN: u64 = 4 << 20;
 
 /// Bytes in a file name (POSIX NAME_MAX).
 pub const NAME_MAX: usize = 255;
@@ -72,4 +86,6 @@ const _: () = {
     assert!(FUSE_READ_BUFFER_MAX >= FUSE_WRITE_MAX as usize);
     assert!(CONTROL_PAYLOAD_MAX >= BLOCK_SIZE_MAX as usize);
     assert!(CONTROL_HEADER_MAX >= CONTROL_KEYS_MAX * 64);
+    assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);
+    assert!(INDEX_SHARDS.is_power_of_two() && INDEX_SHARDS > 1);
 };

@@ -1,0 +1,400 @@
+//! Blocks as a namespace knows them: kept under a key, or lent to the holders of a handle.
+
+use std::collections::btree_map::Entry as MapEntry;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::budget::Account;
+use super::index::{BlockIndex, Slice};
+use super::memory::Memory;
+use super::shards::Shards;
+use crate::{Error, ErrorKind, Result};
+
+/// A counted handle on a block that is owned, not keyed: the block lives as long as one of its handles.
+#[derive(Clone)]
+pub struct Block(Arc<Lent>);
+
+impl Block {
+    /// Where the namespace shows the block.
+    pub fn index(&self) -> BlockIndex {
+        self.0.index
+    }
+
+    /// Bytes in the block, 0 to the block size.
+    pub fn len(&self) -> u32 {
+        self.0.memory.len()
+    }
+
+    /// Whether the block holds no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory that the block takes: the size class of its length, or a larger one after appending
+    /// ([`Block::truncate`] to the length returns the difference).
+    pub fn held_bytes(&self) -> u32 {
+        self.0.memory.held_bytes()
+    }
+
+    /// Whether another handle exists, so that the block must not be written to.
+    ///
+    /// A `false` stays true until the handle is cloned. A `true` may also come from a `get` that reads the block
+    /// by its index just now.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Calls `f` with the bytes of the slice (cut at the block's end) under the block's read lock.
+    ///
+    /// `f` must not write to the block.
+    pub fn read<R>(&self, slice: Slice, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.0.memory.read(&self.0.home.account, slice, f)
+    }
+
+    /// Writes at `offset`; what lies between the old end and `offset` becomes zeros. Grows the block's memory where
+    /// needed: when bytes are appended by up to half of it, so that small appends do not copy the block each time.
+    /// Without bytes nothing changes. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the end lies behind the block size; `NoSpace`; `QuotaExceeded`.
+    pub fn write(&self, offset: u32, bytes: &[u8]) -> Result<()> {
+        self.0.memory.write(&self.0.home.account, offset, bytes)
+    }
+
+    /// Cuts the block to `len` bytes if it is longer, and moves it to the smallest class that fits what it holds.
+    /// It keeps its memory where a smaller slot cannot be had.
+    pub fn truncate(&self, len: u32) {
+        self.0.memory.truncate(&self.0.home.account, len);
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block")
+            .field("index", &self.index().get())
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+/// A block that the holders of its handles own.
+struct Lent {
+    /// *Immutable.*
+    index: BlockIndex,
+    /// *Immutable.*
+    home: Arc<Home>,
+    memory: Memory,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.home.forget(self.index, self);
+        self.memory.close(&self.home.account);
+    }
+}
+
+/// A block that its namespace owns.
+pub(super) struct Kept {
+    /// *Immutable.*
+    account: Arc<Account>,
+    memory: Memory,
+}
+
+impl Kept {
+    /// A block, not yet in the namespace, that holds these bytes.
+    pub(super) fn new(account: &Arc<Account>, zeros: u32, bytes: &[u8]) -> Result<Arc<Self>> {
+        Ok(Self::of(account, Memory::new(account, zeros, bytes)?))
+    }
+
+    /// An empty block, not yet in the namespace, with room for `capacity` bytes.
+    pub(super) fn with_capacity(account: &Arc<Account>, capacity: u32) -> Result<Arc<Self>> {
+        Ok(Self::of(account, Memory::with_capacity(account, capacity)?))
+    }
+
+    fn of(account: &Arc<Account>, memory: Memory) -> Arc<Self> {
+        Arc::new(Self {
+            account: account.clone(),
+            memory,
+        })
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// As [`Memory::write`].
+    pub(super) fn write(&self, offset: u32, bytes: &[u8]) -> Result<()> {
+        self.memory.write(&self.account, offset, bytes)
+    }
+
+    /// As [`Memory::reserve`].
+    pub(super) fn reserve(&self, capacity: u32) -> Result<()> {
+        self.memory.reserve(&self.account, capacity)
+    }
+
+    /// Returns memory that was reserved in vain.
+    pub(super) fn fit(&self) {
+        self.memory.truncate(&self.account, u32::MAX);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.memory.close(&self.account);
+    }
+}
+
+/// What an index holds.
+enum Entry {
+    Kept(Arc<Kept>),
+    /// Dead from the moment when the last handle goes until it has taken the entry out.
+    Lent(Weak<Lent>),
+}
+
+impl Entry {
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Kept(_) => true,
+            Self::Lent(lent) => lent.strong_count() > 0,
+        }
+    }
+
+    fn is_lent(&self) -> bool {
+        matches!(self, Self::Lent(_)) && self.is_alive()
+    }
+
+    /// Whether it stands for this lent block.
+    fn is(&self, lent: *const Lent) -> bool {
+        matches!(self, Self::Lent(weak) if std::ptr::eq(weak.as_ptr(), lent))
+    }
+
+    fn into_kept(self) -> Option<Arc<Kept>> {
+        match self {
+            Self::Kept(kept) => Some(kept),
+            Self::Lent(_) => None,
+        }
+    }
+
+    fn pin(&self) -> Option<Pin> {
+        match self {
+            Self::Kept(kept) => Some(Pin::Kept(kept.clone())),
+            Self::Lent(lent) => lent.upgrade().map(|lent| Pin::Lent(Block(lent))),
+        }
+    }
+}
+
+/// A block found by its index, which lives at least as long as this.
+pub(super) enum Pin {
+    Kept(Arc<Kept>),
+    Lent(Block),
+}
+
+impl Pin {
+    pub(super) fn memory(&self) -> &Memory {
+        match self {
+            Self::Kept(kept) => kept.memory(),
+            Self::Lent(block) => block.memory(),
+        }
+    }
+}
+
+/// Index 0 is for a superblock.
+const FIRST_LENT: u64 = 1;
+
+/// Where the blocks of one namespace live: the account that pays for them, and the index map.
+pub(super) struct Home {
+    pub(super) account: Arc<Account>,
+    index: Shards<Entry>,
+    /// Where to look for a fresh index.
+    next: AtomicU64,
+    /// The namespace was removed: no block comes in any more.
+    closed: AtomicBool,
+}
+
+impl Home {
+    pub(super) fn new(account: Account) -> Self {
+        Self {
+            account: Arc::new(account),
+            index: Shards::new(),
+            next: AtomicU64::new(FIRST_LENT),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The block at an index. To be dropped without a lock held.
+    pub(super) fn pin(&self, index: BlockIndex) -> Option<Pin> {
+        self.index.view(index.get(), |entry| entry.and_then(Entry::pin))
+    }
+
+    /// The kept block at an index.
+    ///
+    /// # Errors
+    /// `Busy` where the index is lent.
+    pub(super) fn pin_kept(&self, index: BlockIndex) -> Result<Option<Arc<Kept>>> {
+        match self.pin(index) {
+            Some(Pin::Kept(kept)) => Ok(Some(kept)),
+            Some(Pin::Lent(_)) => Err(busy(index)),
+            None => Ok(None),
+        }
+    }
+
+    /// Lends a block out at a fresh index.
+    ///
+    /// # Errors
+    /// `NoSpace` where no index is left; `NotFound` where the namespace was removed.
+    pub(super) fn lend(self: &Arc<Self>, memory: Memory) -> Result<Block> {
+        let mut memory = Some(memory);
+        let lent = loop {
+            match self.try_lend(&mut memory) {
+                Ok(Some(lent)) => break Ok(Block(lent)),
+                Ok(None) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some(mut unused) = memory {
+            unused.close(&self.account);
+        }
+        lent
+    }
+
+    /// Lends a block out at the next index, unless that is taken.
+    fn try_lend(self: &Arc<Self>, memory: &mut Option<Memory>) -> Result<Option<Arc<Lent>>> {
+        let index = BlockIndex::new(self.next.fetch_add(1, Ordering::Relaxed))
+            .map_err(|_| Error::new(ErrorKind::NoSpace, "the namespace has no fresh index left"))?;
+        self.enter(index, || {
+            let lent = Arc::new(Lent {
+                index,
+                home: self.clone(),
+                memory: memory.take().expect("memory is used for one block"),
+            });
+            (Entry::Lent(Arc::downgrade(&lent)), lent)
+        })
+    }
+
+    /// Enters a kept block if the index is empty; whether it was.
+    ///
+    /// # Errors
+    /// `NotFound` where the namespace was removed.
+    pub(super) fn keep(&self, index: BlockIndex, kept: &Arc<Kept>) -> Result<bool> {
+        let entered = self.enter(index, || (Entry::Kept(kept.clone()), ()))?;
+        Ok(entered.is_some())
+    }
+
+    fn enter<R>(&self, index: BlockIndex, make: impl FnOnce() -> (Entry, R)) -> Result<Option<R>> {
+        self.index.edit(index.get(), |place| {
+            if self.closed.load(Ordering::Relaxed) {
+                return Err(removed());
+            }
+            match place {
+                MapEntry::Occupied(taken) if taken.get().is_alive() => Ok(None),
+                // What it replaces is dead and holds only a weak reference: dropping that drops no block.
+                MapEntry::Occupied(mut dead) => {
+                    let (entry, made) = make();
+                    dead.insert(entry);
+                    Ok(Some(made))
+                }
+                MapEntry::Vacant(free) => {
+                    let (entry, made) = make();
+                    free.insert(entry);
+                    Ok(Some(made))
+                }
+            }
+        })
+    }
+
+    /// Puts another kept block, or none, in the place of one; what was there.
+    ///
+    /// # Errors
+    /// `Busy` where the index is lent; `NotFound` where the namespace was removed.
+    pub(super) fn replace(&self, index: BlockIndex, with: Option<Arc<Kept>>) -> Result<Option<Arc<Kept>>> {
+        self.index.edit(index.get(), |place| {
+            if with.is_some() && self.closed.load(Ordering::Relaxed) {
+                return Err(removed());
+            }
+            if matches!(&place, MapEntry::Occupied(taken) if taken.get().is_lent()) {
+                return Err(busy(index));
+            }
+            let before = match (place, with) {
+                (MapEntry::Occupied(mut place), Some(kept)) => Some(place.insert(Entry::Kept(kept))),
+                (MapEntry::Occupied(place), None) => Some(place.remove()),
+                (MapEntry::Vacant(place), with) => {
+                    with.map(|kept| place.insert(Entry::Kept(kept)));
+                    None
+                }
+            };
+            Ok(before.and_then(Entry::into_kept))
+        })
+    }
+
+    /// The lowest `max` occupied indexes from `from` on, ascending.
+    pub(super) fn select(&self, from: BlockIndex, max: usize) -> Vec<BlockIndex> {
+        self.index
+            .select(from.get(), max, Entry::is_alive)
+            .into_iter()
+            .map(|index| BlockIndex::new(index).expect("only block indexes are entered"))
+            .collect()
+    }
+
+    /// Calls `f` with every block, some at a time, holding no lock; how many entries were found dead.
+    pub(super) fn each_block(&self, mut f: impl FnMut(Pin)) -> usize {
+        let mut dead = 0;
+        for shard in 0..self.index.count() {
+            let pins = self
+                .index
+                .view_shard(shard, |map| map.values().map(Entry::pin).collect::<Vec<_>>());
+            dead += pins.iter().filter(|pin| pin.is_none()).count();
+            pins.into_iter().flatten().for_each(&mut f);
+        }
+        dead
+    }
+
+    /// Removes all kept blocks for good.
+    ///
+    /// # Errors
+    /// `Busy` where blocks are lent or metadata is charged.
+    pub(super) fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Relaxed);
+        let mut lent = self.account.external_bytes() > 0;
+        for shard in 0..self.index.count() {
+            lent |= self
+                .index
+                .view_shard(shard, |map| map.values().any(Entry::is_lent));
+        }
+        if lent {
+            self.closed.store(false, Ordering::Relaxed);
+            return Err(ErrorKind::Busy.into());
+        }
+        self.index.clear();
+        Ok(())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Takes out the entry of a lent block that ends, unless its index has been used again.
+    fn forget(&self, index: BlockIndex, lent: *const Lent) {
+        let taken = self.index.edit(index.get(), |place| match place {
+            MapEntry::Occupied(place) if place.get().is(lent) => Some(place.remove()),
+            _ => None,
+        });
+        drop(taken);
+    }
+}
+
+fn busy(index: BlockIndex) -> Error {
+    let index = index.get();
+    Error::new(
+        ErrorKind::Busy,
+        format!("block {index} belongs to a file: choose another index"),
+    )
+}
+
+/// The error of whoever uses a namespace after its end.
+pub(super) fn removed() -> Error {
+    Error::new(ErrorKind::NotFound, "the namespace was removed")
+}

@@ -1,0 +1,362 @@
+//! Who may take how many bytes: the budget of the grid, the quota and the figures of each namespace.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::arena::{Arena, Slot};
+use super::bell::Bell;
+use super::class::Class;
+use crate::limits::BLOCK_COST;
+use crate::{Error, ErrorKind, Result};
+
+/// What a grid or namespace holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes stored in blocks (their lengths).
+    pub stored_bytes: u64,
+    /// Bytes of memory that these blocks take (size classes).
+    pub held_bytes: u64,
+    /// Bytes charged for metadata: [`BLOCK_COST`] per block, and what users of the grid charge for their own.
+    pub metadata_bytes: u64,
+    /// Bound on held and metadata bytes (budget of the grid; quota of a namespace, `u64::MAX` where none).
+    pub limit_bytes: u64,
+}
+
+impl Usage {
+    /// Adds the figures of another; the limit stays.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.stored_bytes += other.stored_bytes;
+        self.held_bytes += other.held_bytes;
+        self.metadata_bytes += other.metadata_bytes;
+    }
+}
+
+/// A sum with a bound that it never passes, though the bound may be set below it.
+struct Meter {
+    used: AtomicU64,
+    limit: AtomicU64,
+}
+
+impl Meter {
+    fn new(limit: u64) -> Self {
+        Self {
+            used: AtomicU64::new(0),
+            limit: AtomicU64::new(limit),
+        }
+    }
+
+    /// Adds `bytes` if the sum stays within the bound; whether it did.
+    fn charge(&self, bytes: u64) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let fits = |used: u64| {
+            used.checked_add(bytes)
+                .filter(|&after| bytes == 0 || after <= limit)
+        };
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_ok()
+    }
+
+    fn release(&self, bytes: u64) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "only what was charged is released");
+    }
+
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// What all namespaces of a grid share: the arena and its budget.
+pub(super) struct Pool {
+    pub(super) arena: Arena,
+    pub(super) block_size: u32,
+    pub(super) bell: Bell,
+    budget: Meter,
+    /// The part of the budget that is metadata: on the heap, not in the arena.
+    metadata: AtomicU64,
+}
+
+impl Pool {
+    pub(super) fn new(arena: Arena, size_bytes: u64, block_size: u32) -> Self {
+        Self {
+            arena,
+            block_size,
+            bell: Bell::default(),
+            budget: Meter::new(size_bytes),
+            metadata: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes charged to the budget.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.budget.used()
+    }
+
+    /// The budget.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.budget.limit.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the budget that are metadata.
+    pub(super) fn metadata_bytes(&self) -> u64 {
+        self.metadata.load(Ordering::Relaxed)
+    }
+
+    /// Bound on the arena's pages: with the metadata they stay within the budget and a little for pages of which
+    /// only a part is in use.
+    fn resident_max(&self) -> u64 {
+        let size = self.size_bytes();
+        let slack = size / 32 + (16 << 20);
+        (size + slack).saturating_sub(self.metadata_bytes())
+    }
+
+    fn add_metadata(&self, bytes: u64) {
+        self.metadata.fetch_add(bytes, Ordering::Relaxed);
+        if self.arena.resident_bytes() > self.resident_max() {
+            self.arena.trim();
+        }
+    }
+}
+
+/// The figures of one namespace. Every charge goes to its quota and to the grid's budget, or to neither.
+///
+/// (1) The sum in `quota` is `held` plus `metadata`; (2) `metadata` is `BLOCK_COST` for each of `blocks` plus what
+/// users charged; (3) over all namespaces the sums make up the sum of the budget. They hold between operations.
+pub(super) struct Account {
+    pub(super) pool: Arc<Pool>,
+    quota: Meter,
+    blocks: AtomicU64,
+    stored: AtomicU64,
+    held: AtomicU64,
+    /// What users charged.
+    external: AtomicU64,
+}
+
+impl Account {
+    pub(super) fn new(pool: Arc<Pool>, quota_bytes: Option<u64>) -> Self {
+        Self {
+            pool,
+            quota: Meter::new(quota_bytes.unwrap_or(u64::MAX)),
+            blocks: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            external: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn arena(&self) -> &Arena {
+        &self.pool.arena
+    }
+
+    /// Bounds the sum from now on. A quota below the sum only stops growth.
+    pub(super) fn set_quota(&self, quota_bytes: Option<u64>) {
+        self.quota
+            .limit
+            .store(quota_bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Enters a new block without memory.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded`.
+    pub(super) fn open_block(&self) -> Result<()> {
+        self.try_charge(BLOCK_COST)?;
+        self.pool.add_metadata(BLOCK_COST);
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Strikes a block that has no memory any more.
+    pub(super) fn close_block(&self) {
+        self.blocks.fetch_sub(1, Ordering::Relaxed);
+        self.release_metadata(BLOCK_COST);
+    }
+
+    /// A slot for a block that has memory of class `old` now. The block pays for one of both: for the new one.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded`.
+    pub(super) fn take_slot(&self, new: Class, old: Option<Class>) -> Result<Slot> {
+        let (new_bytes, old_bytes) = (
+            u64::from(new.bytes()),
+            old.map_or(0, |old| u64::from(old.bytes())),
+        );
+        let extra = new_bytes.saturating_sub(old_bytes);
+        self.try_charge(extra)?;
+        let slot = self
+            .arena()
+            .take(new, self.pool.resident_max())
+            .inspect_err(|_| self.release(extra))?;
+        self.held.fetch_add(extra, Ordering::Relaxed);
+        self.release_held(old_bytes.saturating_sub(new_bytes));
+        Ok(slot)
+    }
+
+    /// Puts back a slot that another has replaced.
+    pub(super) fn return_replaced(&self, slot: Slot) {
+        self.arena().put_back(slot);
+        self.pool.bell.ring();
+    }
+
+    /// Puts back a slot with nothing in its place.
+    pub(super) fn return_slot(&self, slot: Slot) {
+        let bytes = u64::from(slot.class().bytes());
+        self.return_replaced(slot);
+        self.release_held(bytes);
+    }
+
+    /// Enters bytes stored in blocks.
+    pub(super) fn add_stored(&self, bytes: u32) {
+        self.stored.fetch_add(u64::from(bytes), Ordering::Relaxed);
+    }
+
+    /// Strikes bytes stored in blocks.
+    pub(super) fn sub_stored(&self, bytes: u32) {
+        self.stored.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+    }
+
+    /// Charges metadata of the grid's users.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded`.
+    pub(super) fn charge(&self, bytes: u64) -> Result<()> {
+        self.try_charge(bytes)?;
+        self.external.fetch_add(bytes, Ordering::Relaxed);
+        self.pool.add_metadata(bytes);
+        Ok(())
+    }
+
+    /// Returns what [`Account::charge`] took.
+    pub(super) fn discharge(&self, bytes: u64) {
+        let before = self.external.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "no more metadata is released than was charged");
+        self.release_metadata(bytes);
+        self.pool.bell.ring();
+    }
+
+    /// Metadata that users of the grid charged and did not release.
+    pub(super) fn external_bytes(&self) -> u64 {
+        self.external.load(Ordering::Relaxed)
+    }
+
+    /// Bytes charged to the quota.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.quota.used()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let blocks = self.blocks.load(Ordering::Relaxed);
+        Usage {
+            blocks,
+            stored_bytes: self.stored.load(Ordering::Relaxed),
+            held_bytes: self.held.load(Ordering::Relaxed),
+            metadata_bytes: blocks * BLOCK_COST + self.external_bytes(),
+            limit_bytes: self.quota.limit.load(Ordering::Relaxed),
+        }
+    }
+
+    fn try_charge(&self, bytes: u64) -> Result<()> {
+        if !self.quota.charge(bytes) {
+            return Err(Error::new(
+                ErrorKind::QuotaExceeded,
+                "the quota of the namespace is spent",
+            ));
+        }
+        if !self.pool.budget.charge(bytes) {
+            self.quota.release(bytes);
+            return Err(Error::new(
+                ErrorKind::NoSpace,
+                "no space left in the grid: its size is spent",
+            ));
+        }
+        Ok(())
+    }
+
+    fn release(&self, bytes: u64) {
+        self.pool.budget.release(bytes);
+        self.quota.release(bytes);
+    }
+
+    fn release_held(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.release(bytes);
+    }
+
+    fn release_metadata(&self, bytes: u64) {
+        self.pool.metadata.fetch_sub(bytes, Ordering::Relaxed);
+        self.release(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(size_bytes: u64) -> Arc<Pool> {
+        let arena = Arena::new(size_bytes, 4096).unwrap();
+        Arc::new(Pool::new(arena, size_bytes, 4096))
+    }
+
+    #[test]
+    fn a_charge_fits_to_the_byte() {
+        let pool = pool(1 << 20);
+        let account = Account::new(pool.clone(), None);
+        account.charge(1 << 20).unwrap();
+        assert_eq!(account.charge(1).unwrap_err().kind(), ErrorKind::NoSpace);
+        account.charge(0).unwrap();
+        account.discharge(1);
+        account.charge(1).unwrap();
+        assert_eq!(
+            account.charge(u64::MAX / 2).unwrap_err().kind(),
+            ErrorKind::NoSpace
+        );
+        assert!(account.charge(u64::MAX).is_err());
+        account.discharge(1 << 20);
+        assert_eq!((pool.used_bytes(), pool.metadata_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_quota_comes_before_the_budget_and_a_refusal_charges_neither() {
+        let pool = pool(1 << 20);
+        let account = Account::new(pool.clone(), Some(1000));
+        assert_eq!(account.charge(1001).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+        let other = Account::new(pool.clone(), None);
+        other.charge((1 << 20) - 500).unwrap();
+        assert_eq!(account.charge(600).unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!((account.used_bytes(), pool.used_bytes()), (0, (1 << 20) - 500));
+        account.charge(500).unwrap();
+        account.set_quota(Some(10));
+        assert_eq!(account.charge(1).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+        account.discharge(500);
+        account.charge(10).unwrap();
+    }
+
+    #[test]
+    fn a_block_pays_for_one_slot_while_it_moves() {
+        let account = Account::new(pool(1 << 20), Some(4096 + BLOCK_COST));
+        account.open_block().unwrap();
+        let class = |len| Class::of(len).unwrap();
+        let small = account.take_slot(class(2048), None).unwrap();
+        let large = account.take_slot(class(4096), Some(class(2048))).unwrap();
+        account.return_replaced(small);
+        assert_eq!(account.usage().held_bytes, 4096);
+        let small = account.take_slot(class(64), Some(class(4096))).unwrap();
+        account.return_replaced(large);
+        assert_eq!(account.usage().held_bytes, 64);
+        account.return_slot(small);
+        account.close_block();
+        let limit_bytes = 4096 + BLOCK_COST;
+        assert_eq!(
+            account.usage(),
+            Usage {
+                limit_bytes,
+                ..Usage::default()
+            }
+        );
+        assert_eq!(account.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,113 @@
+//! The check of a whole grid: counts everything again and compares.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::budget::{Pool, Usage};
+use super::class::Class;
+use super::namespace::Namespace;
+use crate::limits::BLOCK_COST;
+use crate::{Error, ErrorKind, Result};
+
+/// Times that a grid is counted which others are changing, and how long to wait in between.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Verifies the arena, and every namespace against its blocks.
+///
+/// Nothing stops the others: an operation that is under way has changed one figure and not yet the next. So a
+/// difference counts only where the figures held still from the first count to the last.
+///
+/// # Errors
+/// `Corrupt`, naming the first rule that is broken; `Busy` where the figures never held still.
+pub(super) fn check(pool: &Pool, namespaces: impl Fn() -> Vec<Arc<Namespace>>) -> Result<()> {
+    let mut before = None;
+    let mut moved = false;
+    let mut broken = Ok(());
+    for _ in 0..ATTEMPTS {
+        let namespaces = namespaces();
+        broken = count(pool, &namespaces);
+        if broken.is_ok() {
+            return Ok(());
+        }
+        let figures = Some(figures(pool, &namespaces));
+        moved |= before.is_some() && before != figures;
+        before = figures;
+        thread::sleep(PAUSE);
+    }
+    broken.map_err(|error| {
+        if moved {
+            Error::new(
+                ErrorKind::Busy,
+                "the grid is in use: check it again when it is quiet",
+            )
+            .with_source(error)
+        } else {
+            error
+        }
+    })
+}
+
+fn figures(pool: &Pool, namespaces: &[Arc<Namespace>]) -> (u64, Vec<Usage>) {
+    let usages = namespaces.iter().map(|namespace| namespace.usage());
+    (pool.used_bytes(), usages.collect())
+}
+
+fn count(pool: &Pool, namespaces: &[Arc<Namespace>]) -> Result<()> {
+    let mut slots = Vec::new();
+    let mut used = 0;
+    let mut metadata = 0;
+    for namespace in namespaces {
+        count_namespace(namespace, &mut slots)?;
+        used += namespace.account().used_bytes();
+        metadata += namespace.usage().metadata_bytes;
+    }
+    equal("grid", "charged bytes", pool.used_bytes(), used)?;
+    equal("grid", "metadata bytes", pool.metadata_bytes(), metadata)?;
+    pool.arena.check(&slots)
+}
+
+/// Compares a namespace's figures to its blocks, and adds their slots.
+fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Result<()> {
+    let account = namespace.account();
+    let mut counted = Usage::default();
+    let mut broken = None;
+    let dead = namespace.home.each_block(|pin| {
+        let (len, slot) = pin.memory().survey();
+        let room = slot.map_or(0, |(class, _)| class.bytes());
+        if len > room || len > namespace.block_size() {
+            broken = Some(format!("a block of {len} bytes has room for {room}"));
+        }
+        counted.blocks += 1;
+        counted.stored_bytes += u64::from(len);
+        counted.held_bytes += u64::from(room);
+        slots.extend(slot);
+    });
+    let name = namespace.name();
+    if let Some(rule) = broken {
+        return Err(corrupt(name, &rule));
+    }
+    let usage = namespace.usage();
+    equal(name, "dead entries", dead as u64, 0)?;
+    equal(name, "blocks", usage.blocks, counted.blocks)?;
+    equal(name, "stored bytes", usage.stored_bytes, counted.stored_bytes)?;
+    equal(name, "held bytes", usage.held_bytes, counted.held_bytes)?;
+    let charged = counted.held_bytes + counted.blocks * BLOCK_COST + account.external_bytes();
+    equal(name, "charged bytes", account.used_bytes(), charged)
+}
+
+fn equal(whose: &str, what: &str, figure: u64, counted: u64) -> Result<()> {
+    if figure == counted {
+        Ok(())
+    } else {
+        Err(corrupt(
+            whose,
+            &format!("{what} are {figure} by the figures, {counted} by count"),
+        ))
+    }
+}
+
+fn corrupt(whose: &str, rule: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{whose}: {rule}"))
+}
