@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::mounts;
+use super::outcome::{Failure, Outcome, print};
 use super::size::{human, parse_bytes};
-use super::{Failure, Outcome, mounts, print};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grid::{BlockIndex, Slice};
 use crate::limits::{BLOCK_SIZE_MAX, CONTROL_PAYLOAD_MAX};

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::protocol::{Answer, BlockKey, CheckReply, Request, RequestSlice, StatReply, receive, send};
-use super::{DeviceNumber, candidates};
+use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grid::{BlockIndex, Slice};
 use crate::limits::CONTROL_TIMEOUT_SECS;

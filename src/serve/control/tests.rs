@@ -2,9 +2,14 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 
 use super::protocol::{Answer, BlockKey, Request, RequestSlice, receive, send};
-use super::*;
+use nix::unistd::geteuid;
+
+use super::client::Client;
+use super::socket::verify_directory;
+use crate::error::ErrorKind;
 use crate::limits::{CONTROL_HEADER_MAX, CONTROL_PAYLOAD_MAX};
 
 fn round_trip(request: &Request, payload: &[u8]) -> (Request, Vec<u8>) {
