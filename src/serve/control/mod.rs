@@ -12,7 +12,7 @@ mod socket;
 mod tests;
 
 pub use client::Client;
-pub use protocol::{BlockKey, CheckReply, NamespaceReply, StatReply};
+pub use protocol::{BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, StatReply};
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Service};
 pub use socket::{DeviceNumber, remove_stale_socket};

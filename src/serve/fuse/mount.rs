@@ -234,9 +234,12 @@ fn no_helper(source: io::Error) -> Error {
 
 fn helper_refused(config: &MountConfig, output: &Output) -> Error {
     let text = helper_text(output);
-    let hint = match text.contains("user_allow_other") {
-        true => "\nhint: root can add the line `user_allow_other` to /etc/fuse.conf",
-        false => "",
+    let hint = if text.contains("user_allow_other") {
+        "\nhint: root can add the line `user_allow_other` to /etc/fuse.conf"
+    } else if text.contains("/dev/fuse: Permission denied") {
+        "\nhint: root can open it to all users, as most systems do: `chmod 666 /dev/fuse`"
+    } else {
+        ""
     };
     let place = config.mountpoint.display();
     Error::new(
