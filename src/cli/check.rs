@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Outcome, mounts, print};
+use super::mounts;
+use super::outcome::{Outcome, print};
 
 /// Verify every structure of a mounted drive
 ///

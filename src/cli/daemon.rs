@@ -12,8 +12,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use tracing::{error, info, warn};
 
-use super::mount::Plan;
-use super::{Failure, Outcome, mounts};
+use super::mounts;
+use super::outcome::{Failure, Outcome, print};
+use super::plan::Plan;
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Volume;
@@ -87,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         Error::new(ErrorKind::NotPermitted, "cannot leave the terminal").with_source(source)
     })?;
     serve(&plan, &arguments.mountpoint, |announcement| {
-        super::print(announcement)?;
+        print(announcement)?;
         silence()
             .map_err(|source| Error::new(ErrorKind::NotFound, "cannot use /dev/null").with_source(source))?;
         Ok(())

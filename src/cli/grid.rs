@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::mounts;
+use super::outcome::{Failure, Outcome, print};
 use super::size::{human, parse_bytes};
-use super::{Failure, Outcome, mounts, print};
 use crate::error::{Error, ErrorKind, Result};
-use crate::grid::{BlockIndex, Slice};
+use crate::grid::BlockIndex;
 use crate::limits::{BLOCK_SIZE_MAX, CONTROL_PAYLOAD_MAX};
-use crate::serve::control::Client;
+use crate::serve::control::{Client, GetWhat, PutHow};
 
 /// Get, put and list blocks on a drive's grid
 ///
@@ -30,37 +31,48 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a record, or a slice of a block, to stdout
+    /// Write a block to stdout, or a part of it, or a record
+    ///
+    /// An index without a block is no bytes.
     Get {
         /// Index of the block
         #[arg(value_parser = parse_index)]
         index: BlockIndex,
-        /// First byte of a slice of the block
-        #[arg(long, value_name = "BYTES", value_parser = parse_in_block)]
-        offset: Option<u32>,
-        /// Length of a slice of the block; what lies behind the block's end is not there
+        /// First byte
+        #[arg(long, value_name = "BYTES", value_parser = parse_in_block, default_value = "0")]
+        offset: u32,
+        /// Most bytes [default: all that are there]
         #[arg(long, value_name = "BYTES", value_parser = parse_in_block)]
         len: Option<u32>,
+        /// The record that begins there, which may have several blocks
+        #[arg(long, conflicts_with_all = ["offset", "len"])]
+        record: bool,
     },
-    /// Store stdin or a file as a record, over several blocks where it is longer than one
+    /// Store stdin or a file as a block, or in a part of it, or as a record
     ///
-    /// No bytes at all delete what is there.
+    /// No bytes at all delete the block.
     Put {
-        /// Index of the first block
+        /// Index of the block
         #[arg(value_parser = parse_index)]
         index: BlockIndex,
-        /// Write at this byte inside the block, and leave the rest of it
+        /// Begin at this byte, and leave the rest of the block
         #[arg(long, value_name = "BYTES", value_parser = parse_in_block)]
         offset: Option<u32>,
+        /// As a record, which takes as many blocks from there on as it needs
+        #[arg(long, conflicts_with = "offset")]
+        record: bool,
         /// File to store [default: stdin]
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Delete blocks
+    /// Delete blocks, or records
     Rm {
         /// Their indexes
         #[arg(value_parser = parse_index, required = true)]
         indexes: Vec<BlockIndex>,
+        /// The records that begin there
+        #[arg(long)]
+        record: bool,
     },
     /// List occupied indexes with their lengths in bytes
     Keys {
@@ -77,23 +89,40 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut client = mounts::drive(arguments.mount.as_deref())?.connect()?;
     let namespace = arguments.namespace.as_str();
     match &arguments.command {
-        &Command::Get { index, offset, len } => {
-            let slice = (offset.is_some() || len.is_some()).then(|| Slice {
-                offset: offset.unwrap_or(0),
-                len: len.unwrap_or(BLOCK_SIZE_MAX),
-            });
-            print(client.get(namespace, index, slice)?)
+        &Command::Get {
+            index,
+            offset,
+            len,
+            record,
+        } => {
+            let len = len.unwrap_or(BLOCK_SIZE_MAX);
+            let what = if record {
+                GetWhat::Record
+            } else {
+                GetWhat::Slice { offset, len }
+            };
+            print(client.get(namespace, index, what)?)
         }
-        Command::Put { index, offset, file } => {
+        Command::Put {
+            index,
+            offset,
+            record,
+            file,
+        } => {
+            let how = match offset {
+                Some(offset) => PutHow::At(*offset),
+                None if *record => PutHow::Record,
+                None => PutHow::Whole,
+            };
             let bytes = match file {
                 Some(path) => File::open(path).and_then(bounded),
                 None => bounded(io::stdin().lock()),
             };
-            Ok(client.put(namespace, *index, *offset, &readable(bytes, file.as_ref())?)?)
+            Ok(client.put(namespace, *index, how, &readable(bytes, file.as_ref())?)?)
         }
-        Command::Rm { indexes } => {
+        Command::Rm { indexes, record } => {
             for &index in indexes {
-                client.remove(namespace, index)?;
+                client.remove(namespace, index, *record)?;
             }
             Ok(())
         }

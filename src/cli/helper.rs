@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::mount::{Plan, free_mountpoint};
+use super::daemon;
+use super::mount::free_mountpoint;
 use super::options::Options;
-use super::{Failure, complain, daemon};
+use super::outcome::{Failure, complain};
+use super::plan::Plan;
 
 /// Exit codes that mount(8) knows.
 const EXIT_USAGE: u8 = 1;

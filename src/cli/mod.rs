@@ -14,20 +14,22 @@ mod mount;
 mod mounts;
 #[cfg(target_os = "linux")]
 mod options;
+mod outcome;
+#[cfg(target_os = "linux")]
+mod plan;
 mod size;
 #[cfg(target_os = "linux")]
 mod stat;
 #[cfg(target_os = "linux")]
 mod umount;
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::Error;
+use outcome::exit_code;
 
 /// Memory blocks on a grid, mounted as a POSIX filesystem.
 ///
@@ -55,32 +57,6 @@ enum Command {
     #[command(hide = true)]
     Daemon(daemon::Arguments),
 }
-
-/// Why a command did not do what was asked.
-enum Failure {
-    /// The arguments make no sense: exit code 2.
-    Usage(String),
-    /// The wish could not be fulfilled: exit code 1.
-    Failed(Error),
-    /// The reader of the output has gone: it wants no more, and no complaint.
-    ClosedPipe,
-    /// Another process has said why already, and ended with this code.
-    Reported(u8),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl Failure {
-    fn failed(kind: crate::ErrorKind, context: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        Self::Failed(Error::new(kind, context))
-    }
-}
-
-type Outcome = Result<(), Failure>;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
@@ -114,37 +90,4 @@ fn log_to_stderr() {
         .with_ansi(false)
         .with_writer(io::stderr)
         .init();
-}
-
-fn exit_code(outcome: Outcome) -> ExitCode {
-    match outcome {
-        Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => {
-            complain(&message);
-            ExitCode::from(2)
-        }
-        Err(Failure::Failed(error)) => {
-            complain(&error);
-            ExitCode::from(1)
-        }
-        Err(Failure::Reported(code)) => ExitCode::from(code),
-    }
-}
-
-/// Writes to stderr; where that is closed too, there is nobody left to tell.
-fn complain(message: &impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "okapi: {message}");
-}
-
-/// Writes to stdout.
-fn print(bytes: impl AsRef<[u8]>) -> Outcome {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes.as_ref())
-        .and_then(|()| out.flush())
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-            _ => Error::new(crate::ErrorKind::Corrupt, "cannot write to stdout")
-                .with_source(error)
-                .into(),
-        })
 }

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::mounts::{self, Mount};
+use super::outcome::{Outcome, print};
 use super::size::human;
-use super::{Outcome, print};
 use crate::error::{Error, ErrorKind, Result};
 use crate::serve::control::StatReply;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Outcome, complain, mounts};
+use super::mounts;
+use super::outcome::{Failure, Outcome, complain};
 use crate::ErrorKind;
 use crate::serve::control;
 use crate::serve::fuse::{Detach, unmount};

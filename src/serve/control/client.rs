@@ -4,10 +4,10 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::protocol::{Answer, BlockKey, CheckReply, Request, RequestSlice, StatReply, receive, send};
-use super::{DeviceNumber, candidates};
+use super::protocol::{Answer, BlockKey, CheckReply, GetWhat, PutHow, Request, StatReply, receive, send};
+use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
-use crate::grid::{BlockIndex, Slice};
+use crate::grid::BlockIndex;
 use crate::limits::CONTROL_TIMEOUT_SECS;
 
 /// A connection to the program that serves a mount.
@@ -58,46 +58,42 @@ impl Client {
         }
     }
 
-    /// Bytes of a block's slice, or of the record from `index` on.
+    /// Bytes of a block, or of a record that begins at `index`.
     ///
     /// # Errors
-    /// `NotFound` for a namespace that does not exist, `TooLarge` for a long record.
-    pub fn get(&mut self, namespace: &str, index: BlockIndex, slice: Option<Slice>) -> Result<Vec<u8>> {
+    /// `NotFound` for a namespace or record that does not exist, `Corrupt` for what is no record, `TooLarge` for a
+    /// long one.
+    pub fn get(&mut self, namespace: &str, index: BlockIndex, what: GetWhat) -> Result<Vec<u8>> {
         let request = Request::Get {
             namespace: namespace.to_owned(),
             index: index.get(),
-            slice: slice.map(|Slice { offset, len }| RequestSlice { offset, len }),
+            what,
         };
         self.ask(&request, &[]).map(|(_, payload)| payload)
     }
 
-    /// Stores bytes at an offset inside a block, or as a record from `index` on.
+    /// Stores bytes in a block, or as a record from `index` on; a missing namespace is made.
     ///
     /// # Errors
     /// `Busy` for the drive's own namespace, `NoSpace`, `InvalidArgument` for what does not fit in the block.
-    pub fn put(
-        &mut self,
-        namespace: &str,
-        index: BlockIndex,
-        offset: Option<u32>,
-        bytes: &[u8],
-    ) -> Result<()> {
+    pub fn put(&mut self, namespace: &str, index: BlockIndex, how: PutHow, bytes: &[u8]) -> Result<()> {
         let request = Request::Put {
             namespace: namespace.to_owned(),
             index: index.get(),
-            offset,
+            how,
         };
         self.ask(&request, bytes).map(drop)
     }
 
-    /// Deletes a block.
+    /// Deletes a block, or the `record` that begins at `index`.
     ///
     /// # Errors
-    /// `Busy` for the drive's own namespace, `NotFound` for one that does not exist.
-    pub fn remove(&mut self, namespace: &str, index: BlockIndex) -> Result<()> {
+    /// `Busy` for the drive's own namespace, `NotFound` for a namespace or record that does not exist.
+    pub fn remove(&mut self, namespace: &str, index: BlockIndex, record: bool) -> Result<()> {
         let request = Request::Remove {
             namespace: namespace.to_owned(),
             index: index.get(),
+            record,
         };
         self.ask(&request, &[]).map(drop)
     }

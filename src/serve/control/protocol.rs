@@ -24,32 +24,53 @@ pub(super) enum Request {
     Stat,
     /// Verify every structure; answered by [`Answer::Check`].
     Check,
-    /// Bytes of a block, or of a record over several blocks where no slice is given; answered by [`Answer::Done`]
-    /// with a payload.
+    /// Bytes; answered by [`Answer::Done`] with a payload.
     Get {
         namespace: String,
         index: u64,
-        slice: Option<RequestSlice>,
+        what: GetWhat,
     },
-    /// Store the payload: as a record from `index` on, or at an offset inside the block.
+    /// Store the payload; answered by [`Answer::Done`].
     Put {
         namespace: String,
         index: u64,
-        offset: Option<u32>,
+        how: PutHow,
     },
-    /// Delete a block.
-    Remove { namespace: String, index: u64 },
+    /// Delete a block, or a record over several; answered by [`Answer::Done`].
+    Remove {
+        namespace: String,
+        index: u64,
+        record: bool,
+    },
     /// Occupied indexes from `from` on; answered by [`Answer::Keys`].
     Keys { namespace: String, from: u64 },
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
 
-/// Part of a block.
+/// What [`Client::get`](super::Client::get) asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RequestSlice {
-    pub(super) offset: u32,
-    pub(super) len: u32,
+pub enum GetWhat {
+    /// The bytes of a block from `offset` on, at most `len`, and none where the block is missing or shorter.
+    Slice {
+        /// First byte.
+        offset: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// The record that begins at the index.
+    Record,
+}
+
+/// How [`Client::put`](super::Client::put) stores bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PutHow {
+    /// As all that is in the block; no bytes delete it.
+    Whole,
+    /// At this byte inside the block; the rest of it stays.
+    At(u32),
+    /// As a record of any length, over as many blocks as it needs.
+    Record,
 }
 
 /// What the server answers.

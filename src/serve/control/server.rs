@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::protocol::{Answer, Request, receive, send};
 use super::service::Service;
-use super::{DeviceNumber, own_directory, socket_path};
+use super::socket::{DeviceNumber, own_directory, socket_path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_TIMEOUT_SECS};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::protocol::{Answer, BlockKey, CheckReply, NamespaceReply, Request, RequestSlice, StatReply};
+use super::protocol::{Answer, BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, Request, StatReply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Volume;
 use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
@@ -53,14 +53,18 @@ impl Service {
             Request::Get {
                 namespace,
                 index,
-                slice,
-            } => return Ok((Answer::Done, self.get(namespace, *index, *slice)?)),
+                what,
+            } => return Ok((Answer::Done, self.get(namespace, *index, *what)?)),
             Request::Put {
                 namespace,
                 index,
-                offset,
-            } => self.put(namespace, *index, *offset, payload)?,
-            Request::Remove { namespace, index } => self.remove(namespace, *index)?,
+                how,
+            } => self.put(namespace, *index, *how, payload)?,
+            Request::Remove {
+                namespace,
+                index,
+                record,
+            } => self.remove(namespace, *index, *record)?,
             Request::Keys { namespace, from } => self.keys(namespace, *from)?,
             Request::AwaitEnd => Answer::Done,
         };
@@ -107,45 +111,47 @@ impl Service {
         })
     }
 
-    fn get(&self, namespace: &str, index: u64, slice: Option<RequestSlice>) -> Result<Vec<u8>> {
+    fn get(&self, namespace: &str, index: u64, what: GetWhat) -> Result<Vec<u8>> {
         let (namespace, index) = (self.existing(namespace)?, BlockIndex::new(index)?);
         let mut bytes = Vec::new();
-        match slice {
-            Some(RequestSlice { offset, len }) => {
-                namespace.get(&[(index, Slice { offset, len })], &mut |_, part| {
-                    bytes.extend_from_slice(part);
-                })
+        match what {
+            GetWhat::Slice { offset, len } => {
+                let slice = Slice { offset, len };
+                namespace.get(&[(index, slice)], &mut |_, part| bytes.extend_from_slice(part));
             }
-            None => namespace.get_record(index, &mut bytes)?,
+            GetWhat::Record => namespace.get_record(index, &mut bytes)?,
         }
         if bytes.len() > CONTROL_PAYLOAD_MAX {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "the record at {} has {} bytes\nhint: get it by --offset and --len, block by block",
-                    index.get(),
-                    bytes.len()
-                ),
-            ));
+            let context = format!(
+                "the record at {} has {} bytes, too many for one answer\nhint: get its blocks one by one",
+                index.get(),
+                bytes.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, context));
         }
         Ok(bytes)
     }
 
-    fn put(&self, namespace: &str, index: u64, offset: Option<u32>, bytes: &[u8]) -> Result<Answer> {
+    fn put(&self, namespace: &str, index: u64, how: PutHow, bytes: &[u8]) -> Result<Answer> {
         refuse_drive(namespace)?;
         let namespace = self.grid.create_namespace(namespace, None)?;
         let index = BlockIndex::new(index)?;
-        match offset {
-            Some(offset) => namespace.put(&[(index, offset, bytes)])?,
-            None => namespace.put_record(index, bytes)?,
+        match how {
+            PutHow::Whole if bytes.is_empty() => namespace.put(&[(index, 0, &[])])?,
+            PutHow::Whole => namespace.put(&[(index, 0, &[]), (index, 0, bytes)])?,
+            PutHow::At(offset) => namespace.put(&[(index, offset, bytes)])?,
+            PutHow::Record => namespace.put_record(index, bytes)?,
         }
         Ok(Answer::Done)
     }
 
-    fn remove(&self, namespace: &str, index: u64) -> Result<Answer> {
+    fn remove(&self, namespace: &str, index: u64, record: bool) -> Result<Answer> {
         refuse_drive(namespace)?;
-        self.existing(namespace)?
-            .put(&[(BlockIndex::new(index)?, 0, &[])])?;
+        let (namespace, index) = (self.existing(namespace)?, BlockIndex::new(index)?);
+        match record {
+            true => namespace.remove_record(index)?,
+            false => namespace.put(&[(index, 0, &[])])?,
+        }
         Ok(Answer::Done)
     }
 

@@ -2,9 +2,14 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 
-use super::protocol::{Answer, BlockKey, Request, RequestSlice, receive, send};
-use super::*;
+use super::protocol::{Answer, BlockKey, GetWhat, PutHow, Request, receive, send};
+use nix::unistd::geteuid;
+
+use super::client::Client;
+use super::socket::verify_directory;
+use crate::error::ErrorKind;
 use crate::limits::{CONTROL_HEADER_MAX, CONTROL_PAYLOAD_MAX};
 
 fn round_trip(request: &Request, payload: &[u8]) -> (Request, Vec<u8>) {
@@ -20,13 +25,13 @@ fn messages_arrive_as_they_were_sent() {
     let request = Request::Get {
         namespace: "grid".into(),
         index: (1 << 48) - 1,
-        slice: Some(RequestSlice { offset: 4096, len: 7 }),
+        what: GetWhat::Slice { offset: 4096, len: 7 },
     };
     assert_eq!(round_trip(&request, b""), (request, Vec::new()));
     let request = Request::Put {
         namespace: "grid".into(),
         index: 0,
-        offset: None,
+        how: PutHow::At(3),
     };
     assert_eq!(round_trip(&request, b"\0\xff"), (request, b"\0\xff".to_vec()));
 }

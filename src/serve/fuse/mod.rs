@@ -18,26 +18,7 @@ use crate::vfs::Vfs;
 
 use adapter::FuseAdapter;
 pub use counters::Counters;
-pub use mount::{Detach, FILESYSTEM_TYPE, unmount};
-
-/// How a filesystem is mounted.
-#[derive(Clone, Debug)]
-pub struct MountConfig {
-    /// An existing directory, as an absolute path.
-    pub mountpoint: PathBuf,
-    /// What mount(8) and df(1) show as the source.
-    pub source: String,
-    /// Refuse every change.
-    pub read_only: bool,
-    /// Let other users in; permission bits decide what they may do.
-    pub allow_other: bool,
-    /// Honour set-user-ID and set-group-ID bits and file capabilities of programs.
-    pub suid: bool,
-    /// Honour device nodes.
-    pub dev: bool,
-    /// Run programs.
-    pub exec: bool,
-}
+pub use mount::{Detach, FILESYSTEM_TYPE, MountConfig, unmount};
 
 /// A mounted filesystem, served until it is unmounted.
 pub struct Session {

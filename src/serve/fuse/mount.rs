@@ -8,7 +8,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use nix::errno::Errno;
@@ -16,7 +16,6 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::unistd::{getegid, geteuid};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::MountConfig;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The type of our mounts, as /proc/self/mountinfo shows it.
@@ -26,6 +25,25 @@ const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
 /// Tells the helper on which descriptor it shall hand over the device.
 const HELPER_SOCKET: &str = "_FUSE_COMMFD";
+
+/// How a filesystem is mounted.
+#[derive(Clone, Debug)]
+pub struct MountConfig {
+    /// An existing directory, as an absolute path.
+    pub mountpoint: PathBuf,
+    /// What mount(8) and df(1) show as the source.
+    pub source: String,
+    /// Refuse every change.
+    pub read_only: bool,
+    /// Let other users in; permission bits decide what they may do.
+    pub allow_other: bool,
+    /// Honour set-user-ID and set-group-ID bits and file capabilities of programs.
+    pub suid: bool,
+    /// Honour device nodes.
+    pub dev: bool,
+    /// Run programs.
+    pub exec: bool,
+}
 
 /// When a filesystem goes that is being unmounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,9 +234,12 @@ fn no_helper(source: io::Error) -> Error {
 
 fn helper_refused(config: &MountConfig, output: &Output) -> Error {
     let text = helper_text(output);
-    let hint = match text.contains("user_allow_other") {
-        true => "\nhint: root can add the line `user_allow_other` to /etc/fuse.conf",
-        false => "",
+    let hint = if text.contains("user_allow_other") {
+        "\nhint: root can add the line `user_allow_other` to /etc/fuse.conf"
+    } else if text.contains("/dev/fuse: Permission denied") {
+        "\nhint: root can open it to all users, as most systems do: `chmod 666 /dev/fuse`"
+    } else {
+        ""
     };
     let place = config.mountpoint.display();
     Error::new(
