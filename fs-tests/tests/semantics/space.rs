@@ -1,0 +1,86 @@
+//! Space: what statvfs(3) says, and what a full drive answers.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use fs_tests::harness::{Drive, Place, Tmpfs};
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
+
+use crate::{error_of, file, on_both, open_rw};
+
+fn free_bytes(path: &std::path::Path) -> u64 {
+    let stat = statvfs(path).unwrap();
+    stat.blocks_free() * stat.fragment_size()
+}
+
+#[test]
+fn totals_are_those_of_the_mount_options() {
+    let tmpfs = Tmpfs::mount("64M");
+    let drive = Drive::mount(&["--size", "64M"]);
+    for place in [&tmpfs as &dyn Place, &drive] {
+        let stat = statvfs(place.path()).unwrap();
+        assert_eq!(stat.blocks() * stat.fragment_size(), 64 << 20, "{}", place.name());
+        assert!(stat.blocks_available() == stat.blocks_free() && stat.blocks_free() <= stat.blocks());
+        assert_eq!(stat.name_max(), 255);
+    }
+}
+
+#[test]
+fn free_space_follows_what_is_written_and_removed() {
+    on_both(|dir| {
+        let before = free_bytes(dir);
+        let a = file(dir.join("a"), &vec![7; 10 << 20]);
+        let used = before - free_bytes(dir);
+        assert!((10 << 20..11 << 20).contains(&used), "{used} bytes for 10 MiB");
+        fs::remove_file(a).unwrap();
+        let left = before.saturating_sub(free_bytes(dir));
+        assert!(left < 64 << 10, "{left} bytes are still used");
+    });
+}
+
+#[test]
+fn a_full_drive_refuses_bytes_and_keeps_what_it_has() {
+    let tmpfs = Tmpfs::mount("8M");
+    let drive = Drive::mount(&["--size", "8M"]);
+    for place in [&tmpfs as &dyn Place, &drive] {
+        let kept = file(place.path().join("kept"), &[7; 100_000]);
+        let mut filler = fs::File::create(place.path().join("filler")).unwrap();
+        let chunk = [9; 50_000];
+        let error = (0..1000)
+            .find_map(|_| filler.write_all(&chunk).err())
+            .expect("8 MiB are full some time");
+        assert_eq!(error_of(Err::<(), _>(error)), Errno::ENOSPC, "{}", place.name());
+        assert_eq!(fs::read(&kept).unwrap(), [7; 100_000]);
+        let filled = fs::read(place.path().join("filler")).unwrap();
+        assert!(
+            filled.len() > 7 << 20 && filled.iter().all(|byte| *byte == 9),
+            "{} bytes",
+            filled.len()
+        );
+        assert_eq!(
+            error_of(open_rw(&kept).write_all_at(&vec![1; 4 << 20], 1 << 20)),
+            Errno::ENOSPC
+        );
+        fs::remove_file(place.path().join("filler")).unwrap();
+        drop(filler);
+        file(place.path().join("again"), &vec![7; 4 << 20]);
+    }
+    drive.check();
+}
+
+#[test]
+fn a_drive_has_as_many_inodes_as_it_was_given() {
+    let drive = Drive::mount(&["--size", "8M", "--inodes", "100"]);
+    let made = (0..200)
+        .take_while(|number| fs::write(drive.path().join(format!("{number}")), b"").is_ok())
+        .count();
+    assert_eq!(made, 99, "the root is one of them");
+    assert_eq!(error_of(fs::create_dir(drive.path().join("dir"))), Errno::ENOSPC);
+    let stat = statvfs(drive.path()).unwrap();
+    assert_eq!((stat.files(), stat.files_free()), (100, 0));
+    fs::remove_file(drive.path().join("0")).unwrap();
+    fs::create_dir(drive.path().join("dir")).unwrap();
+    drive.check();
+}
