@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::inode::{Body, Directory, Inode};
 use super::names::entry_cost;
 use super::volume::Volume;
+use crate::limits::BLOCK_COST;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
 
@@ -121,7 +122,8 @@ impl Tally {
     }
 
     fn compare_totals(&self, volume: &Volume) -> Result<()> {
-        let charged = volume.namespace.usage().metadata_bytes;
+        let usage = volume.namespace.usage();
+        let charged = usage.metadata_bytes - usage.blocks * BLOCK_COST;
         if charged != self.charged_bytes || volume.table.len() != self.report.inodes {
             let context = format!(
                 "{charged} bytes charged for metadata, {} counted; {} inodes known, {} counted",
