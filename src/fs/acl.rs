@@ -7,7 +7,7 @@
 
 use super::inode::{Meta, Xattrs};
 use super::volume::Volume;
-use super::xattr::{self, ACL_ACCESS, ACL_DEFAULT};
+use super::xattr_store::{self, ACL_ACCESS, ACL_DEFAULT};
 use crate::vfs::FileKind;
 use crate::{Error, ErrorKind, Result};
 
@@ -210,13 +210,13 @@ pub(super) fn set(volume: &Volume, kind: FileKind, meta: &mut Meta, name: &[u8],
         };
     }
     let Some(mut acl) = acl else {
-        xattr::discard(volume, meta, name);
+        xattr_store::discard(volume, meta, name);
         return Ok(());
     };
     if is_default || !acl.is_minimal() {
-        xattr::store(volume, meta, name, value)?;
+        xattr_store::store(volume, meta, name, value)?;
     } else {
-        xattr::discard(volume, meta, name);
+        xattr_store::discard(volume, meta, name);
     }
     if !is_default {
         meta.mode = (meta.mode & !PERMISSIONS) | acl.mode();

@@ -3,7 +3,7 @@
 use super::acl;
 use super::inode::{Inode, MODE_MASK, Meta, S_ISGID, S_ISUID, S_IXGRP};
 use super::volume::Volume;
-use super::xattr;
+use super::xattr_store;
 use crate::Result;
 use crate::clock::Timestamp;
 use crate::range::ByteRange;
@@ -23,8 +23,9 @@ pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<At
     if changes.size.is_some() {
         meta.mtime = now;
     }
-    if changes.clear_privileges || changes.uid.is_some() || changes.gid.is_some() {
-        clear_privileges(volume, inode.kind, &mut meta);
+    let chown = changes.uid.is_some() || changes.gid.is_some();
+    if changes.clear_privileges || chown {
+        clear_privileges(inode.kind, &mut meta);
     }
     meta.uid = changes.uid.unwrap_or(meta.uid);
     meta.gid = changes.gid.unwrap_or(meta.gid);
@@ -36,7 +37,11 @@ pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<At
     meta.atime = changes.atime.map_or(meta.atime, time);
     meta.mtime = changes.mtime.map_or(meta.mtime, time);
     meta.ctime = changes.ctime.unwrap_or(now);
+    let capable = xattr_store::has_capability(&meta);
     drop(meta);
+    if capable && (chown || changes.size.is_some()) {
+        remove_capability(volume, &inode);
+    }
     Ok(inode.attr())
 }
 
@@ -47,14 +52,17 @@ pub(super) fn content_changed(volume: &Volume, inode: &Inode, privileges: bool) 
     meta.mtime = now;
     meta.ctime = now;
     if privileges {
-        clear_privileges(volume, inode.kind, &mut meta);
-    } else if meta.xattrs.is_some() {
-        xattr::remove_capability(volume, &mut meta);
+        clear_privileges(inode.kind, &mut meta);
+    }
+    let capable = xattr_store::has_capability(&meta);
+    drop(meta);
+    if capable {
+        remove_capability(volume, inode);
     }
 }
 
-/// Clears set-user-ID, set-group-ID where the group may execute, and file capabilities (chown(2), write(2)).
-fn clear_privileges(volume: &Volume, kind: FileKind, meta: &mut Meta) {
+/// Clears set-user-ID, and set-group-ID where the group may execute (chown(2), write(2)).
+fn clear_privileges(kind: FileKind, meta: &mut Meta) {
     if kind == FileKind::Directory {
         return;
     }
@@ -62,7 +70,12 @@ fn clear_privileges(volume: &Volume, kind: FileKind, meta: &mut Meta) {
     if meta.mode & S_IXGRP != 0 {
         meta.mode &= !S_ISGID;
     }
-    xattr::remove_capability(volume, meta);
+}
+
+/// File capabilities do not survive a change of content or owner (capabilities(7)).
+fn remove_capability(volume: &Volume, inode: &Inode) {
+    let _structure = volume.structure.read();
+    xattr_store::remove_capability(volume, &mut inode.meta.lock());
 }
 
 /// Renews the access time by the rule of relatime: when it is not younger than the last change, or a day old.

@@ -35,19 +35,26 @@ struct Tally {
     charged_bytes: u64,
 }
 
-pub(super) fn check(volume: &Volume) -> Result<CheckReport> {
-    let _structure = volume.structure.write();
-    let inodes = volume.table.snapshot();
-    let mut tally = Tally::default();
-    for inode in &inodes {
-        tally.visit(volume, inode)?;
+impl Volume {
+    /// Verifies every structure of the volume: names, link counts, extents, accounting. Operations that change
+    /// names wait meanwhile.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the first rule that does not hold and where.
+    pub fn check(&self) -> Result<CheckReport> {
+        let _structure = self.structure.write();
+        let inodes = self.table.snapshot();
+        let mut tally = Tally::default();
+        for inode in &inodes {
+            tally.visit(self, inode)?;
+        }
+        for inode in &inodes {
+            tally.compare_links(inode)?;
+        }
+        check_reachable(&inodes)?;
+        tally.compare_totals(self)?;
+        Ok(tally.report)
     }
-    for inode in &inodes {
-        tally.compare_links(inode)?;
-    }
-    check_reachable(&inodes)?;
-    tally.compare_totals(volume)?;
-    Ok(tally.report)
 }
 
 fn corrupt(context: String) -> Error {

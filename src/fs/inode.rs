@@ -66,6 +66,28 @@ pub(super) struct Meta {
     pub(super) xattrs: Option<Box<Xattrs>>,
 }
 
+impl Meta {
+    /// Attributes of a node made at `now`.
+    pub(super) fn new(mode: u16, (uid, gid): (u32, u32), nlink: u32, now: Timestamp) -> Self {
+        Self {
+            mode,
+            nlink,
+            uid,
+            gid,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: now,
+            xattrs: None,
+        }
+    }
+
+    /// Group that a set-group-ID directory hands down to what is made in it.
+    pub(super) fn group_of_new(&self) -> Option<u32> {
+        (self.mode & S_ISGID != 0).then_some(self.gid)
+    }
+}
+
 /// What an inode holds.
 pub(super) enum Body {
     /// Bytes of a regular file.

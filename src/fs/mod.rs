@@ -1,7 +1,8 @@
 //! The local filesystem: POSIX semantics over extents, one file per concern.
 //!
 //! ```text
-//! volume.rs      the volume: construction, totals, and the Vfs trait spread over the files below
+//! operations.rs  the Vfs trait, spread over the files below
+//! volume.rs      the volume: construction, totals
 //! table.rs       inode number -> inode; look-up counts; what dies when
 //! inode.rs       an inode: attributes under one lock, body by kind
 //! directory.rs   a directory's entries: by name, and in the order of their cookies
@@ -10,6 +11,7 @@
 //! attributes.rs  chmod, chown, truncate, utimens
 //! file.rs        read, write, fallocate, seek, copy
 //! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
+//! xattr_store.rs both of their storage
 //! check.rs       proof that all of it fits together
 //! ```
 //!
@@ -34,10 +36,12 @@ mod directory;
 mod file;
 mod inode;
 mod names;
+mod operations;
 mod rename;
 mod table;
 mod volume;
 mod xattr;
+mod xattr_store;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::attributes::touch_atime;
 use super::directory::{COOKIE_DOT, COOKIE_DOT_DOT, Entries, Target};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, S_ISGID};
 use super::volume::Volume;
-use super::xattr;
+use super::xattr_store;
 use crate::clock::Timestamp;
 use crate::extent::Content;
 use crate::limits::{DENTRY_COST, LINK_MAX, NAME_MAX, SYMLINK_MAX};
@@ -61,7 +61,7 @@ pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> 
 pub(super) fn create(volume: &Volume, caller: Caller, at: NewName<'_>, node: NewNode<'_>) -> Result<Attr> {
     check_name(at.name)?;
     let body = new_body(at.parent, node)?;
-    let _structure = volume.structure.read();
+    let structure = volume.structure.read();
     let parent = volume.table.get(at.parent)?;
     let mut entries = parent.directory()?.entries.write();
     check_free(&entries, at.name)?;
@@ -70,15 +70,21 @@ pub(super) fn create(volume: &Volume, caller: Caller, at: NewName<'_>, node: New
         ino: inode.ino,
         kind: inode.kind,
     };
-    if let Err(error) = add_entry(volume, &mut entries, at.name, target) {
-        inode.meta.lock().nlink = 0;
-        drop(entries);
-        volume.table.forget(inode.ino, 1);
-        return Err(error);
+    let named = add_entry(volume, &mut entries, at.name, target);
+    match named {
+        Ok(()) => entries_changed(
+            &parent,
+            i32::from(inode.kind == FileKind::Directory),
+            volume.now(),
+        ),
+        Err(_) => drop_link(volume, &inode, volume.now()),
     }
-    let subdirectories = i32::from(inode.kind == FileKind::Directory);
-    entries_changed(&parent, subdirectories, volume.now());
-    Ok(inode.attr())
+    drop(entries);
+    drop(structure);
+    if named.is_err() {
+        volume.drop_lookups(inode.ino, 1);
+    }
+    named.map(|()| inode.attr())
 }
 
 /// The body of a new node below `parent`.
@@ -120,7 +126,7 @@ fn make(
         if kind == FileKind::Directory && meta.nlink >= LINK_MAX {
             return Err(ErrorKind::TooManyLinks.into());
         }
-        let group = (meta.mode & S_ISGID != 0).then_some(meta.gid);
+        let group = meta.group_of_new();
         (group, acl::inherit(&meta, kind, at.mode & MODE_MASK, at.umask)?)
     };
     let keep_setgid = group.is_some() && kind == FileKind::Directory;
@@ -131,7 +137,7 @@ fn make(
         0
     };
     let reservation = volume.table.reserve(target_len)?;
-    let xattrs = xattr::charge_all(volume, inherited.xattrs)?;
+    let xattrs = xattr_store::charge_all(volume, inherited.xattrs)?;
     let nlink = if kind == FileKind::Directory { 2 } else { 1 };
     let mut meta = Meta::new(
         mode,
@@ -174,7 +180,7 @@ pub(super) fn entries_changed(directory: &Inode, subdirectories: i32, now: Times
 }
 
 /// Takes one name off an inode; the caller reaps it once its locks are gone.
-pub(super) fn drop_link(inode: &Inode, now: Timestamp) {
+pub(super) fn drop_link(volume: &Volume, inode: &Inode, now: Timestamp) {
     let mut meta = inode.meta.lock();
     meta.nlink = if inode.kind == FileKind::Directory {
         0
@@ -182,6 +188,9 @@ pub(super) fn drop_link(inode: &Inode, now: Timestamp) {
         meta.nlink.saturating_sub(1)
     };
     meta.ctime = now;
+    if meta.nlink == 0 {
+        volume.table.note_orphan_locked();
+    }
 }
 
 pub(super) fn link(volume: &Volume, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
@@ -230,11 +239,11 @@ pub(super) fn unlink(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     let inode = volume.table.get(target.ino)?;
     let now = volume.now();
     remove_entry(volume, &mut entries, name);
-    drop_link(&inode, now);
+    drop_link(volume, &inode, now);
     entries_changed(&parent, 0, now);
     drop(entries);
     drop(structure);
-    volume.table.reap(&inode);
+    volume.bury(&inode);
     Ok(())
 }
 
@@ -252,11 +261,11 @@ pub(super) fn rmdir(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     close_directory(&inode)?;
     let now = volume.now();
     remove_entry(volume, &mut entries, name);
-    drop_link(&inode, now);
+    drop_link(volume, &inode, now);
     entries_changed(&parent, -1, now);
     drop(entries);
     drop(structure);
-    volume.table.reap(&inode);
+    volume.bury(&inode);
     Ok(())
 }
 

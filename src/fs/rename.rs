@@ -71,7 +71,7 @@ pub(super) fn rename(
     drop(tables);
     drop((exclusive, shared));
     if let Some(replaced) = replaced {
-        volume.table.reap(&replaced);
+        volume.bury(&replaced);
     }
     Ok(())
 }
@@ -134,6 +134,9 @@ impl Job<'_> {
             return Err(ErrorKind::NotFound.into());
         }
         self.refuse_loop(source, self.to)?;
+        if target == Some(source) && !mode.no_replace {
+            return Ok(None);
+        }
         if mode.exchange {
             let target = target.ok_or(ErrorKind::NotFound)?;
             self.refuse_loop(target, self.from)?;
@@ -142,9 +145,6 @@ impl Job<'_> {
         }
         if target.is_some() && mode.no_replace {
             return Err(ErrorKind::Exists.into());
-        }
-        if target == Some(source) {
-            return Ok(None);
         }
         self.replace(tables, source, target, mode.whiteout)
     }
@@ -211,7 +211,7 @@ impl Job<'_> {
             (true, true) => close_directory(&inode)?,
             (false, false) => {}
         }
-        drop_link(&inode, self.now);
+        drop_link(self.volume, &inode, self.now);
         Ok(inode)
     }
 
@@ -261,11 +261,13 @@ impl Job<'_> {
 
     /// What an overlay takes for "deleted here": a character device 0:0.
     fn whiteout(&self, ino: Ino) -> Inode {
+        let group = self.from.directory.meta.lock().group_of_new();
+        let owner = (self.caller.uid, group.unwrap_or(self.caller.gid));
         Inode {
             ino,
             kind: FileKind::CharDevice,
             lookups: AtomicU64::new(0),
-            meta: Mutex::new(Meta::new(0, (self.caller.uid, self.caller.gid), 1, self.now)),
+            meta: Mutex::new(Meta::new(0, owner, 1, self.now)),
             body: Body::Special(0),
         }
     }

@@ -22,6 +22,8 @@ pub(super) struct Table {
     inodes: DashMap<u64, Arc<Inode>>,
     next: AtomicU64,
     count: AtomicU64,
+    /// Inodes without a name that a look-up keeps.
+    orphans: AtomicU64,
     max: Option<u64>,
     namespace: Arc<Namespace>,
 }
@@ -60,6 +62,7 @@ impl Table {
             inodes: DashMap::with_shard_amount(SHARDS),
             next: AtomicU64::new(Ino::ROOT.0),
             count: AtomicU64::new(0),
+            orphans: AtomicU64::new(0),
             max,
             namespace,
         }
@@ -91,29 +94,38 @@ impl Table {
         }
     }
 
-    /// Takes `count` look-ups off and lets the inode die with its last one.
-    pub(super) fn forget(&self, ino: Ino, count: u64) {
-        let Ok(inode) = self.get(ino) else { return };
+    /// Takes `count` look-ups off; returns the inode where that were the last, to be buried if it has no name.
+    pub(super) fn forget(&self, ino: Ino, count: u64) -> Option<Arc<Inode>> {
+        let inode = self.get(ino).ok()?;
         let less = |lookups: u64| Some(lookups.saturating_sub(count));
         let before = inode
             .lookups
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, less)
             .unwrap_or(0);
-        if before <= count {
-            self.reap(&inode);
-        }
+        (before <= count).then_some(inode)
     }
 
-    /// Removes the inode if it has neither names nor look-ups. Call it after either may have become zero, without
-    /// any lock held: the content dies here.
-    pub(super) fn reap(&self, inode: &Inode) {
+    /// Takes the inode out if it has neither names nor look-ups. The caller holds the structure lock, and drops what
+    /// is returned without it: the content dies there.
+    pub(super) fn take_dead_locked(&self, inode: &Inode) -> Option<Arc<Inode>> {
         let dead = |_: &u64, inode: &Arc<Inode>| {
             inode.lookups.load(Ordering::Acquire) == 0 && inode.meta.lock().nlink == 0
         };
-        if let Some((_, inode)) = self.inodes.remove_if(&inode.ino.0, dead) {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            self.namespace.release(inode.cost());
-        }
+        let (_, inode) = self.inodes.remove_if(&inode.ino.0, dead)?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.orphans.fetch_sub(1, Ordering::Relaxed);
+        self.namespace.release(inode.cost());
+        Some(inode)
+    }
+
+    /// Notes that an inode has lost its last name; the caller holds its `meta` and buries it later.
+    pub(super) fn note_orphan_locked(&self) {
+        self.orphans.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Inodes without a name that a look-up keeps.
+    pub(super) fn orphans(&self) -> u64 {
+        self.orphans.load(Ordering::Relaxed)
     }
 
     /// Number of inodes.

@@ -1,24 +1,24 @@
-//! The volume: how it is made, its totals, and the `Vfs` trait, whose methods live in the files beside this one.
+//! The volume: how it is made, what it has, its totals.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::check::{self, CheckReport};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta};
 use super::table::Table;
-use super::{attributes, file, names, rename, xattr};
 use crate::clock::{Clock, Timestamp};
 use crate::grid::{Grid, Namespace, Usage};
 use crate::limits::{DENTRY_COST, INODE_COST};
-use crate::range::ByteRange;
-use crate::vfs::{
-    Attr, Caller, CopyRange, DirEntry, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo,
-    SetAttr, StatFs, Vfs, WriteAt, Written, XattrMode,
-};
+use crate::vfs::{FileKind, Ino, StatFs};
 use crate::{ErrorKind, Result};
+
+/// How often, and how long at a time, a full volume waits for unlinked files to be forgotten.
+const ROOM_WAITS: u32 = 10;
+/// See [`ROOM_WAITS`].
+const ROOM_WAIT: Duration = Duration::from_millis(1);
 
 /// How a volume is made.
 #[derive(Clone, Copy, Debug)]
@@ -100,17 +100,8 @@ impl Volume {
             usage: self.namespace.usage(),
             logical_bytes: self.table.snapshot().iter().map(held).sum(),
             inodes: self.table.len(),
-            inodes_max: self.statfs().inodes_max,
+            inodes_max: self.totals().inodes_max,
         }
-    }
-
-    /// Verifies every structure of the volume: names, link counts, extents, accounting. Operations that change
-    /// names wait meanwhile.
-    ///
-    /// # Errors
-    /// `Corrupt`, naming the first rule that does not hold and where.
-    pub fn check(&self) -> Result<CheckReport> {
-        check::check(self)
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -126,102 +117,39 @@ impl Volume {
         };
         free(self.grid.usage()).min(free(self.namespace.usage()))
     }
-}
 
-impl Meta {
-    /// Attributes of a node made at `now`.
-    pub(super) fn new(mode: u16, (uid, gid): (u32, u32), nlink: u32, now: Timestamp) -> Self {
-        Self {
-            mode,
-            nlink,
-            uid,
-            gid,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: now,
-            xattrs: None,
+    /// Lets an inode die if it has neither names nor look-ups. No lock may be held.
+    pub(super) fn bury(&self, inode: &Inode) {
+        let structure = self.structure.read();
+        let dead = self.table.take_dead_locked(inode);
+        drop(structure);
+        drop(dead);
+    }
+
+    /// Drops look-ups of an inode, which may be its death.
+    pub(super) fn drop_lookups(&self, ino: Ino, count: u64) {
+        if let Some(inode) = self.table.forget(ino, count) {
+            self.bury(&inode);
         }
     }
-}
 
-impl Vfs for Volume {
-    fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
-        names::lookup(self, parent, name)
+    /// Runs an operation that needs memory; where there is none, but unlinked files wait to be forgotten, it gives the
+    /// frontend a moment to pass that on. So `rm` makes room for the very next write, though a kernel tells of the
+    /// last use of a file only afterwards. No lock may be held.
+    pub(super) fn with_room<T>(&self, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+        for _ in 0..ROOM_WAITS {
+            match operation() {
+                Err(full) if full.kind() == ErrorKind::NoSpace && self.table.orphans() > 0 => {
+                    thread::sleep(ROOM_WAIT)
+                }
+                done => return done,
+            }
+        }
+        operation()
     }
 
-    fn forget(&self, ino: Ino, count: u64) {
-        self.table.forget(ino, count);
-    }
-
-    fn getattr(&self, ino: Ino) -> Result<Attr> {
-        Ok(self.table.get(ino)?.attr())
-    }
-
-    fn setattr(&self, _caller: Caller, ino: Ino, changes: &SetAttr) -> Result<Attr> {
-        attributes::setattr(self, ino, changes)
-    }
-
-    fn readlink(&self, ino: Ino) -> Result<Box<[u8]>> {
-        let inode = self.table.get(ino)?;
-        let Body::Symlink(target) = &inode.body else {
-            return Err(ErrorKind::InvalidArgument.into());
-        };
-        attributes::touch_atime(self, &inode);
-        Ok(target.clone())
-    }
-
-    fn create(&self, caller: Caller, at: NewName<'_>, node: NewNode<'_>) -> Result<Attr> {
-        names::create(self, caller, at, node)
-    }
-
-    fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
-        names::unlink(self, parent, name)
-    }
-
-    fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
-        names::rmdir(self, parent, name)
-    }
-
-    fn rename(&self, caller: Caller, from: (Ino, &[u8]), to: (Ino, &[u8]), mode: RenameMode) -> Result<()> {
-        rename::rename(self, caller, from, to, mode)
-    }
-
-    fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
-        names::link(self, ino, parent, name)
-    }
-
-    fn read(&self, ino: Ino, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
-        file::read(self, ino, (offset, len), out)
-    }
-
-    fn write(&self, ino: Ino, at: WriteAt, bytes: &[u8], clear_privileges: bool) -> Result<Written> {
-        file::write(self, ino, at, bytes, clear_privileges)
-    }
-
-    fn fallocate(&self, ino: Ino, range: ByteRange, mode: Fallocate) -> Result<()> {
-        file::fallocate(self, ino, range, mode)
-    }
-
-    fn seek(&self, ino: Ino, offset: u64, to: SeekTo) -> Result<u64> {
-        file::seek(self, ino, offset, to)
-    }
-
-    fn copy_range(&self, range: &CopyRange, clear_privileges: bool) -> Result<u64> {
-        file::copy_range(self, range, clear_privileges)
-    }
-
-    fn readdir(
-        &self,
-        dir: Ino,
-        cookie: u64,
-        plus: bool,
-        visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        names::readdir(self, dir, cookie, plus, visit)
-    }
-
-    fn statfs(&self) -> StatFs {
+    /// Totals as statvfs(3) wants them.
+    pub(super) fn totals(&self) -> StatFs {
         let free_bytes = self.free_bytes();
         let usage = self.namespace.usage();
         let inodes = self.table.len();
@@ -237,21 +165,5 @@ impl Vfs for Volume {
             inodes_free,
             block_size: self.namespace.block_size(),
         }
-    }
-
-    fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Box<[u8]>> {
-        xattr::get(self, ino, name)
-    }
-
-    fn setxattr(&self, _caller: Caller, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
-        xattr::set(self, ino, name, value, mode)
-    }
-
-    fn listxattr(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>> {
-        xattr::list(self, caller, ino)
-    }
-
-    fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
-        xattr::remove(self, ino, name)
     }
 }

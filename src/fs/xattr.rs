@@ -1,19 +1,12 @@
 //! Extended attributes, bounded as Linux bounds them and charged to the budget.
 
 use super::acl;
-use super::inode::{Inode, Meta, Xattrs, xattr_cost, xattrs_cost};
+use super::inode::{Inode, Meta};
 use super::volume::Volume;
-use crate::limits::{XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX};
+use super::xattr_store::{ACL_ACCESS, ACL_DEFAULT, discard, store};
+use crate::limits::{XATTR_NAME_MAX, XATTR_SIZE_MAX};
 use crate::vfs::{Caller, FileKind, Ino, XattrMode};
 use crate::{Error, ErrorKind, Result};
-
-/// POSIX ACLs travel as these two attributes.
-pub(super) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
-/// See [`ACL_ACCESS`].
-pub(super) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
-
-/// File capabilities, which do not survive a change of the content or the owner.
-const CAPABILITY: &[u8] = b"security.capability";
 
 /// What only root sees.
 const TRUSTED: &[u8] = b"trusted.";
@@ -77,59 +70,6 @@ fn check_mode(meta: &Meta, name: &[u8], mode: XattrMode) -> Result<()> {
         XattrMode::Replace if !present => Err(ErrorKind::NoAttribute.into()),
         XattrMode::Set | XattrMode::Create | XattrMode::Replace => Ok(()),
     }
-}
-
-/// Stores a value, charging the new one before the old one is given back.
-pub(super) fn store(volume: &Volume, meta: &mut Meta, name: &[u8], value: &[u8]) -> Result<()> {
-    let xattrs = meta.xattrs.get_or_insert_default();
-    let listed: usize = xattrs
-        .keys()
-        .filter(|key| &***key != name)
-        .map(|key| key.len() + 1)
-        .sum();
-    let charged = if listed + name.len() + 1 > XATTR_LIST_MAX {
-        Err(Error::new(
-            ErrorKind::NoSpace,
-            format!("the names of one inode's attributes exceed {XATTR_LIST_MAX} bytes"),
-        ))
-    } else {
-        volume.namespace.charge(xattr_cost(name, value))
-    };
-    if charged.is_ok() {
-        if let Some(old) = xattrs.insert(name.into(), value.into()) {
-            volume.namespace.release(xattr_cost(name, &old));
-        }
-    } else if xattrs.is_empty() {
-        meta.xattrs = None;
-    }
-    charged
-}
-
-/// Removes a value; `false` where there was none.
-pub(super) fn discard(volume: &Volume, meta: &mut Meta, name: &[u8]) -> bool {
-    let Some(xattrs) = meta.xattrs.as_mut() else {
-        return false;
-    };
-    let Some(old) = xattrs.remove(name) else {
-        return false;
-    };
-    volume.namespace.release(xattr_cost(name, &old));
-    if xattrs.is_empty() {
-        meta.xattrs = None;
-    }
-    true
-}
-
-/// Charges for the attributes that a new inode begins with.
-pub(super) fn charge_all(volume: &Volume, xattrs: Option<Box<Xattrs>>) -> Result<Option<Box<Xattrs>>> {
-    if let Some(xattrs) = &xattrs {
-        volume.namespace.charge(xattrs_cost(xattrs))?;
-    }
-    Ok(xattrs)
-}
-
-pub(super) fn remove_capability(volume: &Volume, meta: &mut Meta) {
-    discard(volume, meta, CAPABILITY);
 }
 
 pub(super) fn list(volume: &Volume, caller: Caller, ino: Ino) -> Result<Vec<u8>> {
