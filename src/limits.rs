@@ -36,6 +36,8 @@ pub const TRIM_INTERVAL_MS: u64 = 500;
 pub const SLACK_SHARE: u64 = 32;
 /// See [`SLACK_SHARE`].
 pub const SLACK_BYTES: u64 = 32 << 20;
+/// Free bytes on pages partly in use from which on small blocks are brought together.
+pub const COMPACT_MIN: u64 = 4 << 20;
 /// Metadata that must have gone before the heap is asked to give pages back.
 pub const HEAP_TRIM_MIN: u64 = 4 << 20;
 

@@ -665,6 +665,34 @@ fn freed_memory_goes_back_by_itself() {
 }
 
 #[test]
+fn small_blocks_that_stay_do_not_pin_the_pages_of_those_that_went() {
+    let (grid, space) = space(64 << 20);
+    let mut blocks: Vec<_> = (0..60_000_u32)
+        .map(|n| {
+            space
+                .new_block(0, &n.to_le_bytes().repeat(1 + n as usize % 70))
+                .unwrap()
+        })
+        .collect();
+    let mut position = 0;
+    blocks.retain(|_| {
+        position += 1;
+        position % 20 == 7
+    });
+    // One page may be partly in use for each of the smaller classes.
+    let least = space.usage().held_bytes + (20 * 4096);
+    wait_for("bringing blocks together", Duration::from_secs(20), || {
+        grid.resident_bytes() <= least
+    });
+    for (position, block) in blocks.iter().enumerate() {
+        let n = position as u32 * 20 + 6;
+        assert_eq!(bytes_of(block), n.to_le_bytes().repeat(1 + n as usize % 70));
+        assert!(!block.is_shared());
+    }
+    grid.check().unwrap();
+}
+
+#[test]
 fn trim_gives_back_what_is_free_and_keeps_the_rest() {
     let (grid, space) = space(64 << 20);
     let mut blocks: Vec<_> = (0..2000_u32)
@@ -770,6 +798,9 @@ fn the_process_stays_within_size_and_shrinks_again() {
         let mut end = 0;
         for len in [64, 65_536, 3000, 100, 20_000] {
             end = storm(&space, end, len, bound);
+            let usage = grid.usage();
+            let used = usage.held_bytes + usage.metadata_bytes;
+            assert!(used > SIZE - (1 << 20), "only {used} bytes fitted");
             // Of what there is, one block in ten stays, scattered over all pages.
             for (index, _) in space.keys(at(0), usize::MAX) {
                 if index.get() % 10 != 0 {
@@ -781,9 +812,11 @@ fn the_process_stays_within_size_and_shrinks_again() {
             space.put(&[(index, 0, b"")]).unwrap();
         }
         let least = before + (8 << 20);
+        let started = Instant::now();
         wait_for("giving memory back", Duration::from_secs(20), || {
             resident() < least
         });
+        println!("memory is back after {:?}", started.elapsed());
         grid.check().unwrap();
     });
 }

@@ -129,6 +129,25 @@ impl Arena {
         self.classes[slot.class.position()].lock().put_back(slot.offset());
     }
 
+    /// A slot of the same class on a lower page, for a slot that shares its page with others.
+    pub(super) fn take_lower(&self, slot: &Slot) -> Option<Slot> {
+        if slot.class.bytes() >= self.page_bytes {
+            return None;
+        }
+        let mut set = self.classes[slot.class.position()].lock();
+        if !set.has_below(slot.offset()) {
+            return None;
+        }
+        let offset = set.take_cold(|bytes| self.touch(bytes, u64::MAX))?;
+        Some(self.slot(slot.class, offset))
+    }
+
+    /// Takes a slot back that [`Arena::take_lower`] has replaced.
+    pub(super) fn leave(&self, slot: Slot) {
+        assert_eq!(slot.arena, self.id, "a slot returns to the arena it came from");
+        self.classes[slot.class.position()].lock().free(slot.offset());
+    }
+
     /// The bytes of a slot.
     pub(super) fn bytes<'a>(&'a self, slot: &'a Slot) -> &'a [u8] {
         let start = self.start_of(slot);
@@ -250,13 +269,17 @@ impl Arena {
         if fresh >= PREFAULT_MIN {
             self.prefault(offset, u64::from(class.bytes()));
         }
+        Some(self.slot(class, offset))
+    }
+
+    fn slot(&self, class: Class, offset: u64) -> Slot {
         let unit = offset / u64::from(UNIT);
-        Some(Slot {
+        Slot {
             unit_low: unit as u32,
             unit_high: u8::try_from(unit >> 32).expect("the largest arena has 2^40 units"),
             class,
             arena: self.id,
-        })
+        }
     }
 
     fn touch(&self, bytes: u64, max: u64) -> bool {

@@ -4,7 +4,9 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::budget::Account;
+use parking_lot::Mutex;
+
+use super::budget::{Account, Pool};
 use super::index::{BlockIndex, Slice};
 use super::memory::Memory;
 use super::shards::Shards;
@@ -58,7 +60,8 @@ impl Block {
     /// # Errors
     /// `InvalidArgument` where the end lies behind the block size; `NoSpace`; `QuotaExceeded`.
     pub fn write(&self, offset: u32, bytes: &[u8]) -> Result<()> {
-        self.0.memory.write(&self.0.home.account, offset, bytes)
+        let home = &self.0.home;
+        home.with_room(|| self.0.memory.write(&home.account, offset, bytes))
     }
 
     /// Cuts the block to `len` bytes if it is longer, and moves it to the smallest class that fits what it holds.
@@ -202,12 +205,43 @@ impl Pin {
     }
 }
 
+/// The homes of all namespaces of a grid.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    homes: Mutex<Vec<Weak<Home>>>,
+}
+
+impl Neighbours {
+    /// Brings small blocks together on as few pages as they need.
+    pub(super) fn compact(&self, pool: &Pool) {
+        pool.compact(|| {
+            for home in self.homes() {
+                home.each_block(|pin| pin.memory().compact(&home.account));
+            }
+        });
+    }
+
+    fn add(&self, home: &Arc<Home>) {
+        let mut homes = self.homes.lock();
+        homes.retain(|home| home.strong_count() > 0);
+        homes.push(Arc::downgrade(home));
+    }
+
+    fn homes(&self) -> Vec<Arc<Home>> {
+        self.homes.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Blocks of which a walk holds handles at a time: they count as shared meanwhile.
+const PINS_AT_ONCE: usize = 64;
+
 /// Index 0 is for a superblock.
 const FIRST_LENT: u64 = 1;
 
 /// Where the blocks of one namespace live: the account that pays for them, and the index map.
 pub(super) struct Home {
     pub(super) account: Arc<Account>,
+    neighbours: Arc<Neighbours>,
     index: Shards<Entry>,
     /// Where to look for a fresh index.
     next: AtomicU64,
@@ -216,13 +250,16 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) fn new(account: Account) -> Self {
-        Self {
+    pub(super) fn new(account: Account, neighbours: Arc<Neighbours>) -> Arc<Self> {
+        let home = Arc::new(Self {
             account: Arc::new(account),
+            neighbours,
             index: Shards::new(),
             next: AtomicU64::new(FIRST_LENT),
             closed: AtomicBool::new(false),
-        }
+        });
+        home.neighbours.add(&home);
+        home
     }
 
     /// The block at an index. To be dropped without a lock held.
@@ -339,17 +376,35 @@ impl Home {
             .collect()
     }
 
-    /// Calls `f` with every block, some at a time, holding no lock; how many entries were found dead.
+    /// Calls `f` with every block, holding no lock; how many entries were found dead.
     pub(super) fn each_block(&self, mut f: impl FnMut(Pin)) -> usize {
         let mut dead = 0;
         for shard in 0..self.index.count() {
-            let pins = self
-                .index
-                .view_shard(shard, |map| map.values().map(Entry::pin).collect::<Vec<_>>());
-            dead += pins.iter().filter(|pin| pin.is_none()).count();
-            pins.into_iter().flatten().for_each(&mut f);
+            let mut from = Some(0);
+            while let Some(start) = from {
+                let some: Vec<_> = self.index.view_shard(shard, |map| {
+                    let entries = map.range(start..).take(PINS_AT_ONCE);
+                    entries.map(|(&index, entry)| (index, entry.pin())).collect()
+                });
+                let full = some.len() == PINS_AT_ONCE;
+                from = some.last().filter(|_| full).map(|&(index, _)| index + 1);
+                dead += some.iter().filter(|(_, pin)| pin.is_none()).count();
+                some.into_iter().filter_map(|(_, pin)| pin).for_each(&mut f);
+            }
         }
         dead
+    }
+
+    /// Does something that takes memory. If there is none because free memory is scattered, brings blocks of all
+    /// namespaces together and does it again. The caller holds no lock.
+    pub(super) fn with_room<R>(&self, work: impl Fn() -> Result<R>) -> Result<R> {
+        let first = work();
+        let full = matches!(&first, Err(error) if error.kind() == ErrorKind::NoSpace);
+        if full && self.account.pool.is_scattered() {
+            self.neighbours.compact(&self.account.pool);
+            return work();
+        }
+        first
     }
 
     /// Removes all kept blocks for good.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 use super::arena::{Arena, Slot};
 use super::bell::Bell;
 use super::class::Class;
 use super::heap::Heap;
-use crate::limits::{BLOCK_COST, SLACK_BYTES, SLACK_SHARE};
+use crate::limits::{BLOCK_COST, COMPACT_MIN, SLACK_BYTES, SLACK_SHARE};
 use crate::{Error, ErrorKind, Result};
 
 /// What a grid or namespace holds.
@@ -79,6 +81,9 @@ pub(super) struct Pool {
     budget: Meter,
     /// The part of the budget that is not in the arena.
     pub(super) heap: Heap,
+    /// Scattered bytes that were left when blocks were last brought together.
+    scattered_for_good: AtomicU64,
+    compacting: Mutex<()>,
 }
 
 impl Pool {
@@ -89,6 +94,8 @@ impl Pool {
             bell: Bell::default(),
             budget: Meter::new(size_bytes),
             heap: Heap::new(),
+            scattered_for_good: AtomicU64::new(0),
+            compacting: Mutex::new(()),
         }
     }
 
@@ -107,6 +114,35 @@ impl Pool {
         self.heap.trim(|| self.arena.resident_bytes());
     }
 
+    /// Whether so many pages are in use only in part that it is worth to bring together what is on them.
+    pub(super) fn is_scattered(&self) -> bool {
+        let scattered = self.scattered_bytes();
+        let for_good = self.scattered_for_good.fetch_min(scattered, Ordering::Relaxed);
+        scattered >= for_good + COMPACT_MIN
+    }
+
+    /// Calls `move_all`, which moves every block that can be moved to a lower page, and gives back the pages that
+    /// come free. Does nothing if another thread just did so.
+    pub(super) fn compact(&self, move_all: impl FnOnce()) {
+        let _one_at_a_time = self.compacting.lock();
+        if !self.is_scattered() {
+            return;
+        }
+        self.arena.trim();
+        if self.is_scattered() {
+            move_all();
+            self.arena.trim();
+            self.scattered_for_good
+                .store(self.scattered_bytes(), Ordering::Relaxed);
+        }
+    }
+
+    /// Free bytes on pages that are in use or warm.
+    fn scattered_bytes(&self) -> u64 {
+        let held = self.used_bytes().saturating_sub(self.heap.charged_bytes());
+        self.arena.resident_bytes().saturating_sub(held)
+    }
+
     /// A slot; where fresh pages would pass the bound, what is free elsewhere is given back first.
     fn take(&self, class: Class) -> Result<Slot> {
         let first = self.arena.take(class, self.resident_max());
@@ -117,19 +153,27 @@ impl Pool {
         first
     }
 
-    /// Bound on the arena's pages: with the metadata they stay within the budget and a little for pages of which
-    /// only a part is in use.
-    fn resident_max(&self) -> u64 {
-        let size = self.size_bytes();
-        let slack = size / SLACK_SHARE + SLACK_BYTES;
-        (size + slack).saturating_sub(self.heap.held_bytes())
-    }
-
     fn add_metadata(&self, bytes: u64) {
         self.heap.add(bytes);
         if self.arena.resident_bytes() > self.resident_max() {
             self.arena.trim();
         }
+    }
+
+    /// Bound on the arena's pages: with the metadata they stay within the budget and a little for pages of which
+    /// only a part is in use.
+    ///
+    /// Holes that metadata left in the heap come off that little, but not off the budget itself: nothing can close
+    /// them, and a drive that is full while it is half empty would be worse.
+    fn resident_max(&self) -> u64 {
+        let size = self.size_bytes();
+        let slack = size / SLACK_SHARE + SLACK_BYTES;
+        let strict = (size + slack).saturating_sub(self.heap.held_bytes());
+        if self.heap.has_shrunk() {
+            // The holes are to be measured first.
+            return strict;
+        }
+        strict.max(size.saturating_sub(self.heap.charged_bytes()))
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::arena::Arena;
-use super::budget::{Pool, Usage};
+use super::block::{Home, Neighbours};
+use super::budget::{Account, Pool, Usage};
 use super::check;
 use super::janitor::Janitor;
 use super::namespace::Namespace;
@@ -60,6 +61,7 @@ impl GridConfig {
 /// blocks that outlive the grid stay usable; their memory goes back when the last of them ends.
 pub struct Grid {
     pool: Arc<Pool>,
+    neighbours: Arc<Neighbours>,
     /// By name. First in the lock order.
     namespaces: RwLock<BTreeMap<String, Arc<Namespace>>>,
     _janitor: Janitor,
@@ -75,9 +77,11 @@ impl Grid {
         config.check()?;
         let arena = Arena::new(config.size_bytes, config.block_size)?;
         let pool = Arc::new(Pool::new(arena, config.size_bytes, config.block_size));
+        let neighbours = Arc::new(Neighbours::default());
         Ok(Arc::new(Self {
-            _janitor: Janitor::start(&pool)?,
+            _janitor: Janitor::start(&pool, &neighbours)?,
             pool,
+            neighbours,
             namespaces: RwLock::new(BTreeMap::new()),
         }))
     }
@@ -108,7 +112,8 @@ impl Grid {
                 format!("namespace {name}: the grid has {NAMESPACES_MAX} already: remove one"),
             ));
         }
-        let fresh = Namespace::new(name, self.pool.clone(), quota_bytes);
+        let account = Account::new(self.pool.clone(), quota_bytes);
+        let fresh = Namespace::new(name, Home::new(account, self.neighbours.clone()));
         namespaces.insert(name.to_owned(), fresh.clone());
         Ok(fresh)
     }

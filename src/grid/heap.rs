@@ -66,14 +66,19 @@ impl Heap {
 
     /// Gives free pages of the heap back to the system, and measures what is left beside the arena's pages.
     pub(super) fn trim(&self, arena_bytes: impl Fn() -> u64) {
+        self.measure(|| {
+            trim_heap();
+            let arena = arena_bytes();
+            private_bytes().map(|all| all.saturating_sub(arena))
+        });
+    }
+
+    /// `beside_arena` tells the private memory of the process but for the arena.
+    fn measure(&self, beside_arena: impl FnOnce() -> Option<u64>) {
         let most = self.held_bytes();
         self.peak.store(self.charged_bytes(), Ordering::Relaxed);
-        trim_heap();
+        let left = beside_arena().map_or(0, |all| all.saturating_sub(self.before + OTHERS));
         let charged = self.charged_bytes();
-        let left = private_bytes().map_or(charged, |all| {
-            all.saturating_sub(arena_bytes())
-                .saturating_sub(self.before + OTHERS)
-        });
         self.measured
             .store(left.clamp(charged, most.max(charged)), Ordering::Relaxed);
     }
@@ -91,15 +96,20 @@ fn private_bytes() -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn after(charged: u64, released: u64) -> Heap {
+        let heap = Heap::new();
+        heap.add(charged);
+        heap.sub(released);
+        heap
+    }
+
     #[test]
     fn metadata_that_went_counts_until_it_is_measured() {
-        let heap = Heap::new();
-        heap.add(100 << 20);
-        heap.sub(90 << 20);
+        let heap = after(100 << 20, 90 << 20);
         assert_eq!(heap.charged_bytes(), 10 << 20);
         assert_eq!(heap.held_bytes(), 100 << 20);
         assert!(heap.has_shrunk());
-        heap.trim(|| u64::MAX);
+        heap.measure(|| None);
         assert_eq!(heap.held_bytes(), 10 << 20);
         assert!(!heap.has_shrunk());
         heap.add(5 << 20);
@@ -109,15 +119,24 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn what_the_heap_still_holds_stays_counted() {
-        let heap = Heap::new();
-        let still_held = vec![1_u8; 60 << 20];
-        heap.add(80 << 20);
-        heap.sub(80 << 20);
-        heap.trim(|| 0);
-        assert!(heap.held_bytes() >= 40 << 20, "{}", heap.held_bytes());
-        assert!(heap.held_bytes() <= 80 << 20);
-        drop(still_held);
+        let heap = after(80 << 20, 80 << 20);
+        heap.measure(|| Some(heap.before + OTHERS + (60 << 20)));
+        assert_eq!(heap.held_bytes(), 60 << 20);
+        heap.measure(|| Some(heap.before + OTHERS + (70 << 20)));
+        assert_eq!(
+            heap.held_bytes(),
+            60 << 20,
+            "growth beside the grid is not the grid's"
+        );
+        heap.measure(|| Some(0));
+        assert_eq!(heap.held_bytes(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_system_tells_the_private_memory() {
+        assert!(private_bytes().is_some_and(|bytes| bytes > 64 << 10));
+        after(8 << 20, 8 << 20).trim(|| 0);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::block::Neighbours;
 use super::budget::Pool;
 use crate::limits::TRIM_INTERVAL_MS;
 use crate::{Error, ErrorKind, Result};
@@ -20,8 +21,12 @@ pub(super) struct Janitor {
 impl Janitor {
     /// # Errors
     /// `NoMemory` where the host refuses a thread.
-    pub(super) fn start(pool: &Arc<Pool>) -> Result<Self> {
-        let rounds = Rounds::new(pool.clone());
+    pub(super) fn start(pool: &Arc<Pool>, neighbours: &Arc<Neighbours>) -> Result<Self> {
+        let rounds = Rounds {
+            pool: pool.clone(),
+            neighbours: neighbours.clone(),
+            metadata: 0,
+        };
         let thread = std::thread::Builder::new()
             .name("okapi-janitor".to_owned())
             .spawn(move || rounds.run())
@@ -51,15 +56,12 @@ impl Drop for Janitor {
 
 struct Rounds {
     pool: Arc<Pool>,
+    neighbours: Arc<Neighbours>,
     /// Metadata at the last look.
     metadata: u64,
 }
 
 impl Rounds {
-    fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, metadata: 0 }
-    }
-
     fn run(mut self) {
         let pool = self.pool.clone();
         let mut rest = pool.bell.rest();
@@ -79,7 +81,9 @@ impl Rounds {
     }
 
     fn look(&mut self) {
-        self.pool.arena.tidy();
+        if !self.pool.arena.tidy() && self.pool.is_scattered() {
+            self.neighbours.compact(&self.pool);
+        }
         let before = std::mem::replace(&mut self.metadata, self.pool.heap.charged_bytes());
         // A walk through the heap holds up who allocates: not while more of it goes.
         if self.metadata >= before && self.pool.heap.has_shrunk() {
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn it_gives_memory_back_then_sleeps_and_ends_with_its_owner() {
         let pool = Arc::new(Pool::new(Arena::new(1 << 20, 4096).unwrap(), 1 << 20, 4096));
-        let janitor = Janitor::start(&pool).unwrap();
+        let janitor = Janitor::start(&pool, &Arc::default()).unwrap();
         for _ in 0..2 {
             wait_for("it falls asleep", || pool.bell.is_asleep());
             let slot = pool.arena.take(Class::of(4096).unwrap(), u64::MAX).unwrap();

@@ -131,6 +131,24 @@ impl Memory {
         }
     }
 
+    /// Moves to a lower page if the slot shares its page with others and one is free below, unless the memory is in
+    /// use just now. Once all blocks have done so, pages that were partly in use are free.
+    pub(super) fn compact(&self, account: &Account) {
+        let Some(mut stored) = self.lock.try_write() else {
+            return;
+        };
+        let arena = account.arena();
+        let keep = stored.len as usize;
+        let lower = stored.slot.as_ref().and_then(|slot| arena.take_lower(slot));
+        if let Some(mut lower) = lower {
+            if let Some(old) = stored.slot.take() {
+                arena.bytes_mut(&mut lower)[..keep].copy_from_slice(&arena.bytes(&old)[..keep]);
+                arena.leave(old);
+            }
+            stored.slot = Some(lower);
+        }
+    }
+
     /// Returns everything to the account. To be called once, last.
     pub(super) fn close(&mut self, account: &Account) {
         let stored = self.lock.get_mut();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::block::{Block, Home, Kept, removed};
-use super::budget::{Account, Pool, Usage};
+use super::budget::{Account, Usage};
 use super::index::{BlockIndex, Slice, end_in_block};
 use super::memory::Memory;
 use crate::Result;
@@ -24,10 +24,10 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub(super) fn new(name: &str, pool: Arc<Pool>, quota_bytes: Option<u64>) -> Arc<Self> {
+    pub(super) fn new(name: &str, home: Arc<Home>) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
-            home: Arc::new(Home::new(Account::new(pool, quota_bytes))),
+            home,
             records: RwLock::new(()),
         })
     }
@@ -81,18 +81,7 @@ impl Namespace {
         for &(_, offset, bytes) in requests {
             end_in_block(offset, bytes.len(), self.block_size())?;
         }
-        let mut staged = Staged::default();
-        if requests.len() > 1 {
-            staged.prepare(&self.home, requests)?;
-        }
-        for &(index, offset, bytes) in requests {
-            if bytes.is_empty() {
-                self.home.replace(index, None)?;
-            } else {
-                self.put_one(index, offset, bytes, staged.take(index))?;
-            }
-        }
-        Ok(())
+        self.home.with_room(|| self.put_all(requests))
     }
 
     /// Occupied indexes from `from` on, ascending, with their lengths in bytes; at most `max`.
@@ -122,7 +111,9 @@ impl Namespace {
     /// `InvalidArgument` where they are more than a block holds; `NoSpace`; `QuotaExceeded`; `NotFound` for a
     /// namespace that was removed.
     pub fn new_block(self: &Arc<Self>, zeros: u32, bytes: &[u8]) -> Result<Block> {
-        let memory = Memory::new(self.account(), zeros, bytes)?;
+        let memory = self
+            .home
+            .with_room(|| Memory::new(self.account(), zeros, bytes))?;
         self.home.lend(memory)
     }
 
@@ -147,6 +138,21 @@ impl Namespace {
 
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.home.account
+    }
+
+    fn put_all(&self, requests: &[(BlockIndex, u32, &[u8])]) -> Result<()> {
+        let mut staged = Staged::default();
+        if requests.len() > 1 {
+            staged.prepare(&self.home, requests)?;
+        }
+        for &(index, offset, bytes) in requests {
+            if bytes.is_empty() {
+                self.home.replace(index, None)?;
+            } else {
+                self.put_one(index, offset, bytes, staged.take(index))?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts to one block. `spare` is an empty block to be used where there is none.

@@ -30,7 +30,7 @@ impl Namespace {
     pub fn put_record(self: &Arc<Self>, first: BlockIndex, bytes: &[u8]) -> Result<()> {
         let blocks = blocks_of(bytes.len() as u64, self.block_size());
         first.plus(blocks - 1)?;
-        let staged = self.stage_record(bytes)?;
+        let staged = self.home.with_room(|| self.stage_record(bytes))?;
         self.swap_record(first, staged)
     }
 

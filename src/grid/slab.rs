@@ -125,11 +125,9 @@ impl FreeSet {
     ///
     /// Lowest first keeps high slabs empty, so that they can serve other classes.
     pub(super) fn take_cold(&mut self, touch: impl FnOnce(u64) -> bool) -> Option<u64> {
-        let number = *self.partial.first()?;
+        let (number, slot) = self.lowest_free()?;
         let geometry = self.geometry;
         let slab = self.slabs.get_mut(&number).expect("a partial slab is known");
-        let slot = bits::first_missing(&slab.taken, slab.hint, geometry.slots())
-            .expect("a partial slab has a free slot");
         let fresh = geometry
             .pages_of(slot)
             .filter(|&page| !bits::contains(&slab.touched, page));
@@ -146,6 +144,21 @@ impl FreeSet {
             self.partial.remove(&number);
         }
         Some(geometry.offset(number, slot))
+    }
+
+    /// Whether the lowest free slot is on a lower page than the slot at `offset`.
+    pub(super) fn has_below(&self, offset: u64) -> bool {
+        self.lowest_free()
+            .map(|(slab, slot)| self.geometry.offset(slab, slot))
+            .is_some_and(|lowest| lowest + u64::from(self.geometry.page) <= offset)
+    }
+
+    fn lowest_free(&self) -> Option<(u32, usize)> {
+        let number = *self.partial.first()?;
+        let slab = self.slabs.get(&number).expect("a partial slab is known");
+        let slot = bits::first_missing(&slab.taken, slab.hint, self.geometry.slots())
+            .expect("a partial slab has a free slot");
+        Some((number, slot))
     }
 
     /// Adds an empty slab, of which some pages may hold memory still.
@@ -254,7 +267,8 @@ impl FreeSet {
         Some((claim.slab, touched))
     }
 
-    fn free(&mut self, offset: u64) {
+    /// Takes a slot back that shall not be used again soon.
+    pub(super) fn free(&mut self, offset: u64) {
         let (number, slot) = self.geometry.place(offset);
         let slab = self
             .slabs
