@@ -31,6 +31,11 @@ pub const SLAB_SIZE_MIN: u32 = 256 << 10;
 pub const WARM_SLOTS_MAX: usize = 1 << 16;
 /// Freed memory goes back to the system when it was not used again for one to two of these.
 pub const TRIM_INTERVAL_MS: u64 = 500;
+/// What the process may hold beyond a grid's budget, for pages of which only a part is in use: this share of the
+/// budget, and so many bytes.
+pub const SLACK_SHARE: u64 = 32;
+/// See [`SLACK_SHARE`].
+pub const SLACK_BYTES: u64 = 32 << 20;
 /// Metadata that must have gone before the heap is asked to give pages back.
 pub const HEAP_TRIM_MIN: u64 = 4 << 20;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use okapi::ErrorKind;
 use okapi::grid::{Block, BlockIndex, Grid, GridConfig, Namespace, Slice, class_bytes};
-use okapi::limits::BLOCK_COST;
+use okapi::limits::{BLOCK_COST, SLACK_BYTES, SLACK_SHARE};
 
 const BLOCK: u32 = 16 << 10;
 
@@ -698,7 +698,7 @@ fn trim_gives_back_what_is_free_and_keeps_the_rest() {
 fn memory_in_use_never_passes_the_size_by_much() {
     let size = 64 << 20;
     let (grid, space) = space(size);
-    let slack = size / 32 + (16 << 20);
+    let slack = size / SLACK_SHARE + SLACK_BYTES;
     let mut kept = Vec::new();
     for len in [BLOCK, 5000, 64, 4096, 700, BLOCK, 64, 12_000] {
         let bytes = vec![1; len as usize];
@@ -717,6 +717,75 @@ fn memory_in_use_never_passes_the_size_by_much() {
         kept.push(blocks);
         grid.check().unwrap();
     }
+}
+
+/// Runs `test` in a process of its own, whose memory it can measure. `name` is the test's.
+fn alone(name: &str, test: impl FnOnce()) {
+    const MARK: &str = "OKAPI_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return test();
+    }
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(MARK, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{name} failed in its own process");
+}
+
+/// Resident memory of this process in bytes.
+#[cfg(target_os = "linux")]
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// Fills the grid with blocks of `len` bytes from `first` on; the index behind the last.
+#[cfg(target_os = "linux")]
+fn storm(space: &Arc<Namespace>, first: u64, len: usize, bound: u64) -> u64 {
+    let bytes = vec![0x5a; len];
+    for index in first.. {
+        if let Err(error) = put(space, index, 0, &bytes) {
+            assert_eq!(error.kind(), ErrorKind::NoSpace);
+            assert!(resident() < bound, "{} bytes resident", resident());
+            return index;
+        }
+        if index % 512 == 0 {
+            assert!(resident() < bound, "{} bytes resident", resident());
+        }
+    }
+    unreachable!("a grid has a bound");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_process_stays_within_size_and_shrinks_again() {
+    alone("the_process_stays_within_size_and_shrinks_again", || {
+        const SIZE: u64 = 96 << 20;
+        let bound = SIZE + SIZE / 20 + (64 << 20);
+        let before = resident();
+        let grid = Grid::new(GridConfig::with_size(SIZE)).unwrap();
+        let space = grid.create_namespace("storm", None).unwrap();
+        let mut end = 0;
+        for len in [64, 65_536, 3000, 100, 20_000] {
+            end = storm(&space, end, len, bound);
+            // Of what there is, one block in ten stays, scattered over all pages.
+            for (index, _) in space.keys(at(0), usize::MAX) {
+                if index.get() % 10 != 0 {
+                    space.put(&[(index, 0, b"")]).unwrap();
+                }
+            }
+        }
+        for (index, _) in space.keys(at(0), usize::MAX) {
+            space.put(&[(index, 0, b"")]).unwrap();
+        }
+        let least = before + (8 << 20);
+        wait_for("giving memory back", Duration::from_secs(20), || {
+            resident() < least
+        });
+        grid.check().unwrap();
+    });
 }
 
 /// Random operations on blocks and on a map of vectors give the same results and the same contents.
@@ -972,7 +1041,7 @@ fn work(grid: &Grid, space: &Arc<Namespace>, number: u8, mut random: Random) {
                 });
             }
             _ => {
-                assert!(grid.resident_bytes() <= (24 << 20) + (24 << 20) / 32 + (16 << 20));
+                assert!(grid.resident_bytes() <= (24 << 20) + (24 << 20) / SLACK_SHARE + SLACK_BYTES);
                 expected(space.put_record(at(RECORD), &scratch));
                 let mut record = Vec::new();
                 if space.get_record(at(RECORD), &mut record).is_ok() {

@@ -21,6 +21,9 @@ use crate::{Error, ErrorKind, Result};
 /// one class cannot serve another.
 const RESERVE_FACTORS: [u64; 3] = if cfg!(unix) { [4, 2, 1] } else { [1, 1, 1] };
 
+/// Fresh bytes of a slot from which one call for all pages costs less than a fault for each.
+const PREFAULT_MIN: u64 = 16 << 10;
+
 /// Slots that are cooled under one hold of a class's lock.
 const COOL_BATCH: usize = 1024;
 
@@ -229,6 +232,7 @@ impl Arena {
 
     fn try_take(&self, class: Class, resident_max: u64) -> Option<Slot> {
         let mut set = self.classes[class.position()].lock();
+        let mut fresh = 0;
         let offset = match set.take_warm() {
             Some(offset) => offset,
             None => {
@@ -236,9 +240,16 @@ impl Arena {
                     let (slab, touched) = self.spare.lock().take(self.slab_count)?;
                     set.add_slab(slab, touched);
                 }
-                set.take_cold(|bytes| self.touch(bytes, resident_max))?
+                set.take_cold(|bytes| {
+                    fresh = bytes;
+                    self.touch(bytes, resident_max)
+                })?
             }
         };
+        drop(set);
+        if fresh >= PREFAULT_MIN {
+            self.prefault(offset, u64::from(class.bytes()));
+        }
         let unit = offset / u64::from(UNIT);
         Some(Slot {
             unit_low: unit as u32,
@@ -281,6 +292,19 @@ impl Arena {
             }
         }
     }
+
+    /// Has the system back a fresh slot with pages at once, which costs less than a fault for each.
+    #[cfg(target_os = "linux")]
+    fn prefault(&self, offset: u64, len: u64) {
+        // Kernels before 5.14 refuse. Then the pages come when they are written to.
+        let _ = self
+            .map
+            .advise_range(memmap2::Advice::PopulateWrite, offset as usize, len as usize);
+    }
+
+    /// Pages come when they are written to.
+    #[cfg(not(target_os = "linux"))]
+    fn prefault(&self, _offset: u64, _len: u64) {}
 
     /// Tells the system that claimed pages are not needed; whether it took them.
     #[cfg(unix)]

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::arena::{Arena, Slot};
 use super::bell::Bell;
 use super::class::Class;
-use crate::limits::BLOCK_COST;
+use super::heap::Heap;
+use crate::limits::{BLOCK_COST, SLACK_BYTES, SLACK_SHARE};
 use crate::{Error, ErrorKind, Result};
 
 /// What a grid or namespace holds.
@@ -76,8 +77,8 @@ pub(super) struct Pool {
     pub(super) block_size: u32,
     pub(super) bell: Bell,
     budget: Meter,
-    /// The part of the budget that is metadata: on the heap, not in the arena.
-    metadata: AtomicU64,
+    /// The part of the budget that is not in the arena.
+    pub(super) heap: Heap,
 }
 
 impl Pool {
@@ -87,7 +88,7 @@ impl Pool {
             block_size,
             bell: Bell::default(),
             budget: Meter::new(size_bytes),
-            metadata: AtomicU64::new(0),
+            heap: Heap::new(),
         }
     }
 
@@ -101,21 +102,31 @@ impl Pool {
         self.budget.limit.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the budget that are metadata.
-    pub(super) fn metadata_bytes(&self) -> u64 {
-        self.metadata.load(Ordering::Relaxed)
+    /// Gives unused pages of the heap back, and counts what they were less.
+    pub(super) fn trim_heap(&self) {
+        self.heap.trim(|| self.arena.resident_bytes());
+    }
+
+    /// A slot; where fresh pages would pass the bound, what is free elsewhere is given back first.
+    fn take(&self, class: Class) -> Result<Slot> {
+        let first = self.arena.take(class, self.resident_max());
+        if first.is_err() && self.heap.has_shrunk() {
+            self.trim_heap();
+            return self.arena.take(class, self.resident_max());
+        }
+        first
     }
 
     /// Bound on the arena's pages: with the metadata they stay within the budget and a little for pages of which
     /// only a part is in use.
     fn resident_max(&self) -> u64 {
         let size = self.size_bytes();
-        let slack = size / 32 + (16 << 20);
-        (size + slack).saturating_sub(self.metadata_bytes())
+        let slack = size / SLACK_SHARE + SLACK_BYTES;
+        (size + slack).saturating_sub(self.heap.held_bytes())
     }
 
     fn add_metadata(&self, bytes: u64) {
-        self.metadata.fetch_add(bytes, Ordering::Relaxed);
+        self.heap.add(bytes);
         if self.arena.resident_bytes() > self.resident_max() {
             self.arena.trim();
         }
@@ -187,10 +198,7 @@ impl Account {
         );
         let extra = new_bytes.saturating_sub(old_bytes);
         self.try_charge(extra)?;
-        let slot = self
-            .arena()
-            .take(new, self.pool.resident_max())
-            .inspect_err(|_| self.release(extra))?;
+        let slot = self.pool.take(new).inspect_err(|_| self.release(extra))?;
         self.held.fetch_add(extra, Ordering::Relaxed);
         self.release_held(old_bytes.saturating_sub(new_bytes));
         Ok(slot)
@@ -287,7 +295,7 @@ impl Account {
     }
 
     fn release_metadata(&self, bytes: u64) {
-        self.pool.metadata.fetch_sub(bytes, Ordering::Relaxed);
+        self.pool.heap.sub(bytes);
         self.release(bytes);
     }
 }
@@ -316,7 +324,7 @@ mod tests {
         );
         assert!(account.charge(u64::MAX).is_err());
         account.discharge(1 << 20);
-        assert_eq!((pool.used_bytes(), pool.metadata_bytes()), (0, 0));
+        assert_eq!((pool.used_bytes(), pool.heap.charged_bytes()), (0, 0));
     }
 
     #[test]

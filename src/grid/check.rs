@@ -64,7 +64,7 @@ fn count(pool: &Pool, namespaces: &[Arc<Namespace>]) -> Result<()> {
         metadata += namespace.usage().metadata_bytes;
     }
     equal("grid", "charged bytes", pool.used_bytes(), used)?;
-    equal("grid", "metadata bytes", pool.metadata_bytes(), metadata)?;
+    equal("grid", "metadata bytes", pool.heap.charged_bytes(), metadata)?;
     pool.arena.check(&slots)
 }
 

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::arena::trim_heap;
 use super::budget::Pool;
-use crate::limits::{HEAP_TRIM_MIN, TRIM_INTERVAL_MS};
+use crate::limits::TRIM_INTERVAL_MS;
 use crate::{Error, ErrorKind, Result};
 
 /// The running thread; ends when dropped.
@@ -52,18 +51,13 @@ impl Drop for Janitor {
 
 struct Rounds {
     pool: Arc<Pool>,
-    /// Most metadata since the heap last gave pages back, and metadata at the last look.
-    metadata_peak: u64,
-    metadata_last: u64,
+    /// Metadata at the last look.
+    metadata: u64,
 }
 
 impl Rounds {
     fn new(pool: Arc<Pool>) -> Self {
-        Self {
-            pool,
-            metadata_peak: 0,
-            metadata_last: 0,
-        }
+        Self { pool, metadata: 0 }
     }
 
     fn run(mut self) {
@@ -73,7 +67,6 @@ impl Rounds {
             if !self.has_work() {
                 rest.sleep(|| self.has_work());
             }
-            self.note_metadata();
             if rest.nap(Duration::from_millis(TRIM_INTERVAL_MS)).is_break() {
                 return;
             }
@@ -82,28 +75,16 @@ impl Rounds {
     }
 
     fn has_work(&self) -> bool {
-        self.pool.arena.is_restless() || self.heap_shrank()
+        self.pool.arena.is_restless() || self.pool.heap.has_shrunk()
     }
 
     fn look(&mut self) {
         self.pool.arena.tidy();
-        let before = self.metadata_last;
-        self.note_metadata();
-        if self.metadata_last >= before && self.heap_shrank() {
-            trim_heap();
-            self.metadata_peak = self.metadata_last;
+        let before = std::mem::replace(&mut self.metadata, self.pool.heap.charged_bytes());
+        // A walk through the heap holds up who allocates: not while more of it goes.
+        if self.metadata >= before && self.pool.heap.has_shrunk() {
+            self.pool.trim_heap();
         }
-    }
-
-    fn note_metadata(&mut self) {
-        self.metadata_last = self.pool.metadata_bytes();
-        self.metadata_peak = self.metadata_peak.max(self.metadata_last);
-    }
-
-    /// Whether enough metadata is gone to make a walk through the heap worth it.
-    fn heap_shrank(&self) -> bool {
-        let gone = self.metadata_peak.saturating_sub(self.pool.metadata_bytes());
-        gone >= HEAP_TRIM_MIN
     }
 }
 

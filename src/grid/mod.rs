@@ -36,6 +36,7 @@ mod check;
 mod class;
 #[allow(clippy::module_inception)]
 mod grid;
+mod heap;
 mod index;
 mod janitor;
 mod memory;
