@@ -414,6 +414,9 @@ fn seeking_finds_data_and_holes() {
     assert_eq!(content.seek_hole(2 * BLOCK), Some(4 * BLOCK));
     assert_eq!(content.seek_hole(6 * BLOCK), Some(6 * BLOCK + 4096));
     assert_eq!(content.seek_hole(9 * BLOCK), None);
+    write(&mut content, &namespace, 2 * BLOCK - 9_000, 10);
+    write(&mut content, &namespace, 2 * BLOCK - 4096, 10);
+    assert_eq!(content.seek_hole(2 * BLOCK - 9_000), Some(4 * BLOCK));
     content.set_len(6 * BLOCK + 5);
     assert_eq!(content.seek_hole(6 * BLOCK), Some(6 * BLOCK + 5));
 }
@@ -505,6 +508,19 @@ fn pasted_pages_are_shared() {
         assert_eq!(held(&namespace), before + 4096);
         assert_pattern(&source, 0, 3 * BLOCK);
     }
+}
+
+#[test]
+fn slice_from_the_back_of_a_block_does_not_grow_in_it() {
+    let namespace = namespace(1 << 20);
+    let mut content = filled(&namespace, BLOCK);
+    let clip = content.clip(range(12 * 4096, BLOCK));
+    content.set_len(0);
+    content.paste(&namespace, 0, &clip).unwrap();
+    drop(clip);
+    content.write(&namespace, 10, &[7; 30_000]).unwrap();
+    content.check().unwrap();
+    assert_eq!(read(&content, 10, 30_000), [7; 30_000]);
 }
 
 #[test]
