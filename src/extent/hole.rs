@@ -102,15 +102,11 @@ impl Content {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let mut holes = self.holes(range);
+        let holes = self.holes(range);
         probe(namespace, &holes)?;
-        for at in 0..holes.len() {
-            let hole = holes[at];
-            let (end, result) = self.put(namespace, hole.start, Data::Zeros(hole.len()));
-            if let Err(error) = result {
-                holes.truncate(at + 1);
-                holes[at].end = end;
-                self.unfill(&holes);
+        for (at, hole) in holes.iter().enumerate() {
+            if let (_, Err(error)) = self.put(namespace, hole.start, Data::Zeros(hole.len())) {
+                self.unfill(&holes[..=at]);
                 return Err(error);
             }
         }
@@ -119,7 +115,7 @@ impl Content {
 
     /// Takes back what `fill_holes` did.
     fn unfill(&mut self, filled: &[ByteRange]) {
-        for hole in filled.iter().filter(|hole| !hole.is_empty()) {
+        for hole in filled {
             self.cut(hole.start, hole.end);
         }
     }

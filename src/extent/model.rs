@@ -153,9 +153,15 @@ impl Side {
             &self.content.plan(range.start, index(range.len())),
             self.expected(range),
         );
+        let (mut first_data, mut first_hole) = (None, None);
         for page in (range.start..range.end.min(self.len())).step_by(4096) {
             let has_data = self.content.seek_data(page) == Some(page);
             assert_eq!(self.content.seek_hole(page) == Some(page), !has_data);
+            if has_data {
+                first_data.get_or_insert(page);
+            } else {
+                first_hole.get_or_insert(page);
+            }
             let may_have = self.pages.get(index(page / PAGE_SIZE)) == Some(&true);
             assert!(!has_data || may_have, "the page at {page} ought to be a hole");
             let bytes = self.expected(ByteRange {
@@ -166,6 +172,12 @@ impl Side {
                 has_data || bytes.iter().all(|byte| *byte == 0),
                 "the page at {page} ought to be data"
             );
+        }
+        if let Some(data) = first_data {
+            assert_eq!(self.content.seek_data(range.start), Some(data));
+        }
+        if let Some(hole) = first_hole {
+            assert_eq!(self.content.seek_hole(range.start), Some(hole));
         }
     }
 }

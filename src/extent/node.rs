@@ -147,6 +147,7 @@ impl Node {
                 for child in &mut children[edges.clone()] {
                     Arc::make_mut(&mut child.node).remove_range(start, end, gone);
                 }
+                // From the right, so that a left edge that is empty for a moment is settled last.
                 edges.rev().for_each(|at| settle(children, at));
             }
         }
@@ -238,11 +239,7 @@ fn settle(children: &mut Vec<Child>, at: usize) {
     };
     if let Some(left) = pairs.into_iter().flatten().find(fits) {
         let right = children.remove(left + 1);
-        let merged = &mut children[left];
-        if merged.node.len() == 0 {
-            merged.first = right.first;
-        }
-        Arc::make_mut(&mut merged.node).append(right.node);
+        Arc::make_mut(&mut children[left].node).append(right.node);
     }
 }
 

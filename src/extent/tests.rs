@@ -212,7 +212,8 @@ fn clones_of_large_contents_go_their_own_ways() {
     let namespace = namespace(64 << 20);
     let mut base = Content::new();
     for page in 0..5_000 {
-        write(&mut base, &namespace, page * 8192, 4096);
+        base.write(&namespace, page * 8192, &pattern(page * 8192, 4096))
+            .unwrap();
     }
     let before = held(&namespace);
     let mut clone = base.clone();
@@ -320,7 +321,7 @@ fn punching_and_zeroing_change_nothing_where_they_fail() {
     let before = held(&namespace);
     let punched = content.punch(&namespace, range(5_000, BLOCK - 2_500));
     assert_eq!(punched.unwrap_err().kind(), ErrorKind::QuotaExceeded);
-    leave(&namespace, 2 * BLOCK);
+    leave(&namespace, 2 * BLOCK + 1_000);
     let zeroed = content.zero(&namespace, range(5_000, 4 * BLOCK));
     assert_eq!(zeroed.unwrap_err().kind(), ErrorKind::QuotaExceeded);
     content.check().unwrap();
@@ -414,6 +415,9 @@ fn seeking_finds_data_and_holes() {
     assert_eq!(content.seek_hole(2 * BLOCK), Some(4 * BLOCK));
     assert_eq!(content.seek_hole(6 * BLOCK), Some(6 * BLOCK + 4096));
     assert_eq!(content.seek_hole(9 * BLOCK), None);
+    write(&mut content, &namespace, 2 * BLOCK - 4096, 10);
+    write(&mut content, &namespace, 2 * BLOCK - 8192, 10);
+    assert_eq!(content.seek_hole(2 * BLOCK - 8192), Some(4 * BLOCK));
     content.set_len(6 * BLOCK + 5);
     assert_eq!(content.seek_hole(6 * BLOCK), Some(6 * BLOCK + 5));
 }
@@ -508,6 +512,19 @@ fn pasted_pages_are_shared() {
 }
 
 #[test]
+fn slice_from_the_back_of_a_block_does_not_grow_in_it() {
+    let namespace = namespace(1 << 20);
+    let mut content = filled(&namespace, BLOCK);
+    let clip = content.clip(range(12 * 4096, BLOCK));
+    content.set_len(0);
+    content.paste(&namespace, 0, &clip).unwrap();
+    drop(clip);
+    content.write(&namespace, 10, &[7; 30_000]).unwrap();
+    content.check().unwrap();
+    assert_eq!(read(&content, 10, 30_000), [7; 30_000]);
+}
+
+#[test]
 fn pasting_replaces_bytes_by_bytes_and_holes() {
     let namespace = namespace(4 << 20);
     let mut source = Content::new();
@@ -580,7 +597,7 @@ fn check_finds_each_damage() {
     damaged(&|content| content.len = BLOCK);
     damaged(&|content| content.len = FILE_SIZE_MAX + 1);
     damaged(&|content| content.resized(0, 1));
-    damaged(&|content| content.map.at_or_before_mut(0).unwrap().len -= 4096);
+    damaged(&|content| content.map.at_or_before_mut(0).unwrap().len = 100);
     damaged(&|content| content.map.at_or_before_mut(0).unwrap().len += 1);
     damaged(&|content| content.map.at_or_before_mut(0).unwrap().block_offset = 1);
     damaged(&|content| {
