@@ -35,7 +35,7 @@ use outcome::exit_code;
 ///
 /// The drive lives in this machine's memory until it is unmounted, and then its memory is free again.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "okapi", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -138,6 +138,14 @@ impl Service {
         let index = BlockIndex::new(index)?;
         match how {
             PutHow::Whole if bytes.is_empty() => namespace.put(&[(index, 0, &[])])?,
+            PutHow::Whole if bytes.len() > namespace.block_size() as usize => {
+                let context = format!(
+                    "{} bytes are more than a block of {} holds\nhint: put them as a record, which takes several",
+                    bytes.len(),
+                    namespace.block_size()
+                );
+                return Err(Error::new(ErrorKind::InvalidArgument, context));
+            }
             PutHow::Whole => namespace.put(&[(index, 0, &[]), (index, 0, bytes)])?,
             PutHow::At(offset) => namespace.put(&[(index, offset, bytes)])?,
             PutHow::Record => namespace.put_record(index, bytes)?,
