@@ -1,11 +1,8 @@
 //! The listening side of the control socket.
 
-use std::fs::{Permissions, remove_file, set_permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -18,29 +15,28 @@ use tracing::{debug, warn};
 
 use super::protocol::{Answer, Request, receive, send};
 use super::service::Service;
-use super::socket::{DeviceNumber, own_directory, socket_path};
+use super::socket::{DeviceNumber, SocketFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_TIMEOUT_SECS};
 
+/// Wait after a connection that could not be accepted, for want of descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// A control socket; dropping it closes and removes the socket.
 pub struct Server {
-    path: PathBuf,
     listener: Arc<UnixListener>,
     thread: Option<JoinHandle<()>>,
+    /// Last, so that the name goes when nobody listens any more.
+    _file: SocketFile,
 }
 
 impl Server {
-    /// Listens for the mount with that device number. A socket of that name was left by a killed program, as living
-    /// mounts differ in their numbers: it is replaced.
+    /// Listens for the mount with that device number.
     ///
     /// # Errors
     /// `NotPermitted` where the directory for sockets cannot be made or is open to others.
     pub fn start(device: DeviceNumber, service: Service) -> Result<Self> {
-        let path = socket_path(&own_directory()?, device);
-        let listener = listen(&path).map_err(|source| {
-            let context = format!("cannot listen on {}", path.display());
-            Error::new(ErrorKind::NotPermitted, context).with_source(source)
-        })?;
+        let (file, listener) = SocketFile::listen(device)?;
         let listener = Arc::new(listener);
         let (accepting, service) = (Arc::clone(&listener), Arc::new(service));
         let thread = thread::Builder::new()
@@ -48,9 +44,9 @@ impl Server {
             .spawn(move || accept(&accepting, &service))
             .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot start a thread").with_source(source))?;
         Ok(Self {
-            path,
             listener,
             thread: Some(thread),
+            _file: file,
         })
     }
 }
@@ -59,7 +55,6 @@ impl Drop for Server {
     /// Wakes and ends the accepting thread. Open connections are left to the end of the process, which is what
     /// [`Request::AwaitEnd`] waits for.
     fn drop(&mut self) {
-        let _ = remove_file(&self.path);
         let woken = shutdown(self.listener.as_raw_fd(), Shutdown::Both).is_ok();
         if let (true, Some(thread)) = (woken, self.thread.take()) {
             let _ = thread.join();
@@ -67,30 +62,40 @@ impl Drop for Server {
     }
 }
 
-fn listen(path: &PathBuf) -> io::Result<UnixListener> {
-    match remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
 fn accept(listener: &UnixListener, service: &Arc<Service>) {
     let connections = Arc::new(AtomicUsize::new(0));
-    while let Ok((stream, _)) = listener.accept() {
-        let place = Place::take(&connections);
-        let service = Arc::clone(service);
-        let spawned = thread::Builder::new().name("control-peer".into()).spawn(move || {
-            match serve(stream, &service, place.is_some()) {
-                Ok(()) => drop(place),
-                Err(error) => debug!("control connection: {error}"),
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => admit(stream, Place::take(&connections), service),
+            // The listener was shut down.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            Err(error) => {
+                warn!("control connection not accepted: {error}");
+                thread::sleep(ACCEPT_PAUSE);
             }
-        });
-        if let Err(error) = spawned {
-            warn!("control connection refused: {error}");
         }
+    }
+}
+
+fn admit(mut stream: UnixStream, place: Option<Place>, service: &Arc<Service>) {
+    let Some(place) = place else {
+        // So short an answer does not wait for its reader.
+        let _ = refuse(
+            &mut stream,
+            ErrorKind::Busy,
+            "too many control connections\nhint: try again",
+        );
+        return;
+    };
+    let service = Arc::clone(service);
+    let spawned = thread::Builder::new().name("control-peer".into()).spawn(move || {
+        if let Err(error) = serve(stream, &service) {
+            debug!("control connection: {error}");
+        }
+        drop(place);
+    });
+    if let Err(error) = spawned {
+        warn!("control connection not served: {error}");
     }
 }
 
@@ -114,13 +119,10 @@ impl Drop for Place {
     }
 }
 
-fn serve(mut stream: UnixStream, service: &Service, has_place: bool) -> io::Result<()> {
+fn serve(mut stream: UnixStream, service: &Service) -> io::Result<()> {
     let timeout = Some(Duration::from_secs(CONTROL_TIMEOUT_SECS));
     stream.set_read_timeout(timeout)?;
     stream.set_write_timeout(timeout)?;
-    if !has_place {
-        return refuse(&mut stream, ErrorKind::Busy, "too many control connections");
-    }
     let peer = getsockopt(&stream, PeerCredentials)?.uid();
     if peer != 0 && peer != geteuid().as_raw() {
         return refuse(&mut stream, ErrorKind::NotPermitted, "not your drive");

@@ -1,12 +1,13 @@
 //! Where control sockets are, and who may have put them there.
 
 use std::fmt;
-use std::fs::{DirBuilder, remove_file, symlink_metadata};
+use std::fs::{DirBuilder, File, Permissions, remove_file, set_permissions, symlink_metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,8 +27,54 @@ impl fmt::Display for DeviceNumber {
     }
 }
 
+/// The file of a listening socket; dropping it removes the file.
+///
+/// Device numbers are used again as soon as a mount is gone, so a new drive may want the name of one that is just
+/// ending: a file is made and removed under a lock on its directory, and a drive removes only its own.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// What tells a file from a later one of the same name, even where the inode number is used again.
+type Identity = (u64, i64, i64);
+
+impl SocketFile {
+    /// Listens for the mount with that device number. A socket of that name was left by a killed program, as living
+    /// mounts differ in their numbers: it is replaced.
+    pub(super) fn listen(device: DeviceNumber) -> Result<(Self, UnixListener)> {
+        let directory = own_directory()?;
+        let path = socket_path(&directory, device);
+        let listen = || -> io::Result<(Identity, UnixListener)> {
+            let _lock = lock(&directory)?;
+            match remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            set_permissions(&path, Permissions::from_mode(0o600))?;
+            Ok((identity(&path)?, listener))
+        };
+        match listen() {
+            Ok((identity, listener)) => Ok((Self { path, identity }, listener)),
+            Err(source) => {
+                let context = format!("cannot listen on {}", path.display());
+                Err(Error::new(ErrorKind::NotPermitted, context).with_source(source))
+            }
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        remove_if(&self.path, |path| {
+            identity(path).is_ok_and(|found| found == self.identity)
+        });
+    }
+}
+
 /// Where a process of this user keeps its sockets, made if missing and refused if others could reach into it.
-pub(super) fn own_directory() -> Result<PathBuf> {
+fn own_directory() -> Result<PathBuf> {
     let uid = geteuid();
     let directory = match std::env::var_os("XDG_RUNTIME_DIR") {
         _ if uid.is_root() => PathBuf::from("/run/okapi"),
@@ -66,17 +113,35 @@ pub(super) fn candidates(device: DeviceNumber, owner: u32) -> Vec<PathBuf> {
 
 /// Removes the socket that a killed program left behind, where nobody listens on it any more.
 pub fn remove_stale_socket(device: DeviceNumber, owner: u32) {
+    let refuses = |path: &Path| {
+        UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
     for path in candidates(device, owner) {
-        let refused =
-            UnixStream::connect(&path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if refused {
-            // Another's directory keeps it, and the next drive of that number replaces it.
-            let _ = remove_file(path);
-        }
+        remove_if(&path, refuses);
     }
 }
 
-pub(super) fn socket_path(directory: &Path, device: DeviceNumber) -> PathBuf {
+/// Removes a socket unless another program has put its own there meanwhile. A file that stays does no harm: the next
+/// drive of its number replaces it.
+fn remove_if(path: &Path, condition: impl FnOnce(&Path) -> bool) {
+    let Some(Ok(_lock)) = path.parent().map(lock) else {
+        return;
+    };
+    if condition(path) {
+        let _ = remove_file(path);
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<Flock<File>> {
+    Flock::lock(File::open(directory)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = symlink_metadata(path)?;
+    Ok((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+fn socket_path(directory: &Path, device: DeviceNumber) -> PathBuf {
     directory.join(format!("{device}.sock"))
 }
 

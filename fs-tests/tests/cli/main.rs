@@ -1,0 +1,8 @@
+//! The program as people run it: what it prints, how it exits, what it leaves behind.
+
+mod asking;
+mod blocks;
+mod lifecycle;
+mod mounting;
+mod support;
+mod users;
