@@ -58,8 +58,10 @@ fn cargo_builds_and_tests_a_crate_inside() {
         let printed = bash(
             dir,
             r#"
-            cargo new -q --vcs none --name inside crate
+            mkdir -p crate/src
             cd crate
+            # A workspace of its own, whatever lies above the mount.
+            printf '[package]\nname = "inside"\nedition = "2024"\n[workspace]\n' >Cargo.toml
             cat >build.rs <<'END'
             fn main() {
                 let out = std::env::var("OUT_DIR").unwrap();
