@@ -266,7 +266,6 @@ impl<'a> Iterator for Iter<'a> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -29,10 +29,8 @@ mod read;
 mod write;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod model;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use clip::Clip;
