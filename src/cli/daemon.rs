@@ -109,13 +109,17 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
     let session = Session::mount(Arc::clone(&volume) as Arc<dyn Vfs>, &plan.mount(mountpoint))?;
 
     let summary = plan.summary();
-    let announced = attend(&session, (grid, volume), signals).and_then(|server| {
+    let attended = attend(&session, (grid, volume), signals).and_then(|attended| {
         let (place, pid) = (mountpoint.display(), std::process::id());
         ready(format!("okapi: {place}: {summary}, pid {pid}\n"))?;
-        Ok(server)
+        Ok(attended)
     });
-    match announced {
-        Ok(_server) => Ok(session.join()?),
+    match attended {
+        Ok((_server, device)) => session.join().map_err(|error| {
+            // What is served no more must not stay in the tree as a dead mount.
+            let _ = unmount_own(mountpoint, device);
+            error.into()
+        }),
         Err(failure) => {
             let _ = unmount(mountpoint, Detach::Lazy);
             Err(failure)
@@ -124,7 +128,11 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
 }
 
 /// Opens the control socket, waits for signals, and sees that the mount answers.
-fn attend(session: &Session, drive: (Arc<Grid>, Arc<Volume>), signals: SigSet) -> Result<Server, Failure> {
+fn attend(
+    session: &Session,
+    drive: (Arc<Grid>, Arc<Volume>),
+    signals: SigSet,
+) -> Result<(Server, DeviceNumber), Failure> {
     let mountpoint = session.mountpoint().to_owned();
     let mount = mounts::on(&mountpoint)?.ok_or_else(|| {
         let context = format!("{} was unmounted at once", mountpoint.display());
@@ -144,7 +152,7 @@ fn attend(session: &Session, drive: (Arc<Grid>, Arc<Volume>), signals: SigSet) -
         .name("signals".into())
         .spawn(move || unmount_on_signals(&signals, &mountpoint, mount.device))
         .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot start a thread").with_source(source))?;
-    Ok(server)
+    Ok((server, mount.device))
 }
 
 /// Unmounts at each signal; the session ends when that has succeeded and nobody uses the drive any more.

@@ -53,7 +53,7 @@ impl Server {
 
 impl Drop for Server {
     /// Wakes and ends the accepting thread. Open connections are left to the end of the process, which is what
-    /// [`Request::AwaitEnd`] waits for.
+    /// a client that awaits the end waits for.
     fn drop(&mut self) {
         let woken = shutdown(self.listener.as_raw_fd(), Shutdown::Both).is_ok();
         if let (true, Some(thread)) = (woken, self.thread.take()) {
