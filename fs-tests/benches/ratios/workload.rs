@@ -270,7 +270,7 @@ fn warm_small(dir: &Path) {
 }
 
 fn list_small(dir: &Path) {
-    run(Command::new("ls").arg("-lf").arg(dir).stdout(Stdio::null()));
+    run(Command::new("ls").arg("-lU").arg(dir).stdout(Stdio::null()));
 }
 
 fn unlink_small(dir: &Path) {
