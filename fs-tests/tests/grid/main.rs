@@ -1,5 +1,5 @@
 //! The grid through its public interface.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod blocks;
 mod bounds;
@@ -99,7 +99,7 @@ impl Random {
 
     /// Mostly small, sometimes up to `max`.
     fn len(&mut self, max: u32) -> u32 {
-        let bits = self.below(u64::from(max.ilog2()) + 1);
+        let bits = self.below(u64::from((max | 1).ilog2()) + 1);
         (self.next() as u32) % ((1 << bits) + 1).min(max + 1)
     }
 }

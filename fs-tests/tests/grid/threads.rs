@@ -40,6 +40,7 @@ fn many_threads_share_a_grid() {
 }
 
 const RECORD: u64 = 3 << 40;
+const PUTS: u64 = 2 << 40;
 
 fn work(grid: &Grid, space: &Arc<Namespace>, number: u8, mut random: Random) {
     let mut blocks: Vec<Block> = Vec::new();
@@ -137,12 +138,15 @@ fn ends_and_look_ups_of_the_same_block_do_not_wait_for_each_other() {
     grid.check().unwrap();
 }
 
+/// One round of a thread's work on a grid and one of its namespaces.
+type Work = fn(&Arc<Grid>, &Arc<Namespace>, u64);
+
 /// Every operation that takes a lock, at once. A wrong order of two of them ends in a deadlock sooner or later.
 #[test]
 fn all_locks_are_taken_in_one_order() {
     let (grid, space) = space(8 << 20);
     let (done, finished) = mpsc::channel();
-    let workers: [fn(&Arc<Grid>, &Arc<Namespace>, u64); 6] = [
+    let workers: [Work; 6] = [
         |grid, _, round| {
             let other = grid.create_namespace("other", Some(1 << 20)).unwrap();
             let _ = put(&other, round % 9, 0, b"kept");
@@ -167,10 +171,10 @@ fn all_locks_are_taken_in_one_order() {
             let keys = space.keys(at(round % 64), 8);
             let slices: Vec<_> = keys.iter().map(|&(index, _)| (index, Slice::ALL)).collect();
             space.get(&slices, &mut |_, _| {});
-            let _ = put(space, 1 << 41 | round % 300, 0, &[3; 5000]);
+            let _ = put(space, PUTS + round % 300, 0, &[3; 5000]);
         },
         |_, space, round| {
-            let _ = put(space, 1 << 41 | round * 7 % 300, 0, b"");
+            let _ = put(space, PUTS + round * 7 % 300, 0, b"");
             space.set_quota((round % 2 == 0).then_some(6 << 20));
             let _ = space.charge(100).map(|()| space.release(100));
         },
