@@ -38,6 +38,8 @@ pub const SLACK_SHARE: u64 = 32;
 pub const SLACK_BYTES: u64 = 32 << 20;
 /// Free bytes on pages partly in use from which on small blocks are brought together.
 pub const COMPACT_MIN: u64 = 4 << 20;
+/// Share of the held bytes that must be scattered too, where nobody waits for memory.
+pub const WASTE_SHARE: u64 = 8;
 /// Metadata that must have gone before the heap is asked to give pages back.
 pub const HEAP_TRIM_MIN: u64 = 4 << 20;
 

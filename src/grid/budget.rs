@@ -9,7 +9,7 @@ use super::arena::{Arena, Slot};
 use super::bell::Bell;
 use super::class::Class;
 use super::heap::Heap;
-use crate::limits::{BLOCK_COST, COMPACT_MIN, SLACK_BYTES, SLACK_SHARE};
+use crate::limits::{BLOCK_COST, COMPACT_MIN, SLACK_BYTES, SLACK_SHARE, WASTE_SHARE};
 use crate::{Error, ErrorKind, Result};
 
 /// What a grid or namespace holds.
@@ -121,6 +121,11 @@ impl Pool {
         scattered >= for_good + COMPACT_MIN
     }
 
+    /// Whether so much of the memory is scattered that it is worth a walk through all blocks though nobody waits.
+    pub(super) fn is_wasteful(&self) -> bool {
+        self.is_scattered() && self.scattered_bytes() >= self.held_bytes() / WASTE_SHARE
+    }
+
     /// Calls `move_all`, which moves every block that can be moved to a lower page, and gives back the pages that
     /// come free. Does nothing if another thread just did so.
     pub(super) fn compact(&self, move_all: impl FnOnce()) {
@@ -139,8 +144,11 @@ impl Pool {
 
     /// Free bytes on pages that are in use or warm.
     fn scattered_bytes(&self) -> u64 {
-        let held = self.used_bytes().saturating_sub(self.heap.charged_bytes());
-        self.arena.resident_bytes().saturating_sub(held)
+        self.arena.resident_bytes().saturating_sub(self.held_bytes())
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.used_bytes().saturating_sub(self.heap.charged_bytes())
     }
 
     /// A slot; where fresh pages would pass the bound, what is free elsewhere is given back first.

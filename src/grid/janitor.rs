@@ -81,7 +81,7 @@ impl Rounds {
     }
 
     fn look(&mut self) {
-        if !self.pool.arena.tidy() && self.pool.is_scattered() {
+        if !self.pool.arena.tidy() && self.pool.is_wasteful() {
             self.neighbours.compact(&self.pool);
         }
         let before = std::mem::replace(&mut self.metadata, self.pool.heap.charged_bytes());
