@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::map::{Extent, Map, block_len};
+use super::map::Map;
+use super::run::{Extent, block_len};
 use crate::grid::{Namespace, class_bytes};
 use crate::limits::{FILE_SIZE_MAX, PAGE_SIZE};
 use crate::{Error, ErrorKind, Result};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::map::block_len;
+use super::run::block_len;
 use crate::Result;
 use crate::grid::{Block, Namespace};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::content::Content;
 use super::data::Data;
-use super::map::Extent;
+use super::run::Extent;
 use crate::Result;
 use crate::grid::Namespace;
 use crate::range::{ByteRange, page_floor};

@@ -10,11 +10,19 @@
 //! of two extents, and what no extent covers is a hole of zeros (the rest of the page in which an extent ends, too).
 //! The numbered invariants stand beside the fields of [`Content`] and are verified by [`Content::check`].
 //!
+//! ```text
+//! content.rs  length, extents, accounting, check; cutting, on which every other file builds
+//! write.rs    writing            hole.rs  punching, allocating, zeroing, seeking
+//! read.rs     pinned reads       clip.rs  copying between contents
+//! map.rs      extents by offset, in nodes (node.rs) that clones share
+//! run.rs      one extent         data.rs  bytes or zeros on their way into a block
+//! ```
+//!
 //! **Private and shared.** A block with one handle belongs to one extent: it is written in place and cut when the
 //! extent is cut. A block with several handles (of other contents, of other extents of this one, of readers) is never
 //! written to: a write puts the pages that it touches into a new block, and the bytes before and behind them go on
 //! sharing the old one. Map nodes are shared between contents as well, so handles count only after the way to the
-//! extent was made private, which [`map::Map::at_or_before_mut`] does.
+//! extent was made private, which `Map::at_or_before_mut` does.
 //!
 //! **Garbage.** A block may be longer than the extent's slice of it: what was cut from a shared extent stays in the
 //! block. So an extent never grows over bytes that are in the block already: the block is cut to the slice first.
@@ -26,10 +34,9 @@ mod hole;
 mod map;
 mod node;
 mod read;
+mod run;
 mod write;
 
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod tests;
 

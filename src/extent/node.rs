@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::map::Extent;
+use super::run::Extent;
 
 /// Most items in a node.
 pub(super) const NODE_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! Reading: the blocks of a range are pinned under the owner's lock and copied out without it.
 
 use super::content::Content;
-use super::map::Extent;
+use super::run::Extent;
 
 /// Pinned bytes of a content, as they were when the plan was made: a writer that comes later copies what it changes.
 #[must_use]

@@ -1,5 +1,8 @@
 //! The rules of contents, one by one.
 
+mod map;
+mod model;
+
 use std::sync::{Arc, RwLock};
 
 use super::Content;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::content::Content;
 use super::data::Data;
-use super::map::{Extent, block_len};
+use super::run::{Extent, block_len};
 use crate::Result;
 use crate::grid::{Namespace, class_bytes};
 use crate::range::{ByteRange, page_ceil, page_floor};

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{Clip, Content, ReadPlan};
 use crate::ErrorKind;
 use crate::Result;
+use crate::extent::{Clip, Content, ReadPlan};
 use crate::grid::{Grid, GridConfig, Namespace};
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
