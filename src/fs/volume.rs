@@ -46,7 +46,7 @@ pub struct VolumeStat {
     pub inodes_max: u64,
 }
 
-/// One filesystem in one namespace; implements [`Vfs`].
+/// One filesystem in one namespace; implements [`Vfs`](crate::vfs::Vfs).
 pub struct Volume {
     pub(super) grid: Arc<Grid>,
     pub(super) namespace: Arc<Namespace>,
