@@ -22,24 +22,24 @@ struct ForNobody {
 }
 
 impl ForNobody {
-    /// `None` where users other than root may not use FUSE on this machine.
-    fn new() -> Option<Self> {
+    fn new() -> Self {
         let device = fs::metadata("/dev/fuse").expect("/dev/fuse is there");
-        if device.permissions().mode() & 0o006 != 0o006 {
-            eprintln!("left out: /dev/fuse is closed to users other than root");
-            return None;
-        }
+        let open = device.permissions().mode() & 0o006 == 0o006;
+        assert!(
+            open,
+            "/dev/fuse is closed to users other than root: run scripts/setup"
+        );
         let dir = Scratch::new();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our directory");
         let (program, mountpoint) = (dir.path().join("okapi"), dir.path().join("ram"));
         fs::copy(binary(), &program).expect("the program can be copied");
         fs::create_dir(&mountpoint).expect("a fresh name");
         chown(&mountpoint, Some(NOBODY), Some(NOBODY)).expect("tests run as root");
-        Some(Self {
+        Self {
             dir,
             program,
             mountpoint,
-        })
+        }
     }
 
     fn okapi(&self, command: &str) -> Command {
@@ -62,7 +62,7 @@ impl Drop for ForNobody {
 
 #[test]
 fn a_user_without_privileges_has_a_drive_of_their_own() {
-    let Some(user) = ForNobody::new() else { return };
+    let user = ForNobody::new();
     run(user.okapi("mount").args(["--size", "32M"]).arg(&user.mountpoint));
     let line = mount_line(&user.mountpoint).expect("the drive is mounted");
     assert!(
@@ -88,7 +88,7 @@ fn a_user_without_privileges_has_a_drive_of_their_own() {
 
 #[test]
 fn what_a_user_without_privileges_may_not_is_said_in_a_line() {
-    let Some(user) = ForNobody::new() else { return };
+    let user = ForNobody::new();
     fails(user.okapi("mount").arg(user.dir.path()), 1, &["no write access"]);
     fails(
         user.okapi("mount").args(["-o", "suid"]).arg(&user.mountpoint),
