@@ -15,10 +15,8 @@ use crate::limits::{DENTRY_COST, INODE_COST};
 use crate::vfs::{FileKind, Ino, StatFs};
 use crate::{ErrorKind, Result};
 
-/// How often, and how long at a time, a full volume waits for unlinked files to be forgotten.
-const ROOM_WAITS: u32 = 10;
-/// See [`ROOM_WAITS`].
-const ROOM_WAIT: Duration = Duration::from_millis(1);
+/// How often a full volume waits for unlinked files to be forgotten: at first 1 ms, then twice as long each time.
+const ROOM_WAITS: u32 = 6;
 
 /// How a volume is made.
 #[derive(Clone, Copy, Debug)]
@@ -137,10 +135,10 @@ impl Volume {
     /// frontend a moment to pass that on. So `rm` makes room for the very next write, though a kernel tells of the
     /// last use of a file only afterwards. No lock may be held.
     pub(super) fn with_room<T>(&self, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
-        for _ in 0..ROOM_WAITS {
+        for wait in 0..ROOM_WAITS {
             match operation() {
                 Err(full) if full.kind() == ErrorKind::NoSpace && self.table.orphans() > 0 => {
-                    thread::sleep(ROOM_WAIT)
+                    thread::sleep(Duration::from_millis(1 << wait));
                 }
                 done => return done,
             }
