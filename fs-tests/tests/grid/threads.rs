@@ -201,3 +201,44 @@ fn all_locks_are_taken_in_one_order() {
     }
     grid.check().unwrap();
 }
+
+/// A grid that is full of scattered blocks moves them while others read, write and end them.
+#[test]
+fn blocks_move_together_under_their_users() {
+    let (grid, space) = space(32 << 20);
+    for round in 0..6_u32 {
+        let mut blocks: Vec<_> = (0..40_000_u32)
+            .map(|n| space.new_block(0, &n.to_le_bytes().repeat(60)).unwrap())
+            .collect();
+        let mut position = 0;
+        blocks.retain(|_| {
+            position += 1;
+            position % 20 == round
+        });
+        thread::scope(|scope| {
+            let (half, other) = blocks.split_at_mut(800);
+            scope.spawn(|| {
+                for block in half.iter().cycle().take(40_000) {
+                    let all_same = block.read(Slice::ALL, |bytes| bytes.chunks(4).all(|n| *n == bytes[..4]));
+                    assert!(all_same && block.len() == 240);
+                }
+            });
+            scope.spawn(|| {
+                for (n, block) in (0_u32..).zip(other.iter().cycle().take(40_000)) {
+                    block.write(0, &n.to_le_bytes().repeat(60)).unwrap();
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        let full: Vec<_> = std::iter::from_fn(|| space.new_block(BLOCK, b"").ok()).collect();
+                        assert!(!full.is_empty());
+                    }
+                });
+            }
+        });
+        grid.check().unwrap();
+        drop(blocks);
+        grid.check().unwrap();
+    }
+}
