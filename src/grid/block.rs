@@ -40,7 +40,7 @@ impl Block {
 
     /// Whether another handle exists, so that the block must not be written to.
     ///
-    /// A `false` stays true until the handle is cloned. A `true` may also come from a `get` that reads the block
+    /// A `false` holds until the handle is cloned. A `true` may also come from the grid itself, which found the block
     /// by its index just now.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
@@ -92,6 +92,9 @@ struct Lent {
     home: Arc<Home>,
     memory: Memory,
 }
+
+// With the counts of its `Arc` and the heap's own word it fits the 64 bytes that BLOCK_COST has for it.
+const _: () = assert!(size_of::<Lent>() <= 40 && size_of::<Kept>() <= 40);
 
 impl Drop for Lent {
     fn drop(&mut self) {
@@ -207,28 +210,28 @@ impl Pin {
 
 /// The homes of all namespaces of a grid.
 #[derive(Default)]
-pub(super) struct Neighbours {
-    homes: Mutex<Vec<Weak<Home>>>,
+pub(super) struct Homes {
+    list: Mutex<Vec<Weak<Home>>>,
 }
 
-impl Neighbours {
+impl Homes {
     /// Brings small blocks together on as few pages as they need.
     pub(super) fn compact(&self, pool: &Pool) {
         pool.compact(|| {
-            for home in self.homes() {
+            for home in self.alive() {
                 home.each_block(|pin| pin.memory().compact(&home.account));
             }
         });
     }
 
     fn add(&self, home: &Arc<Home>) {
-        let mut homes = self.homes.lock();
-        homes.retain(|home| home.strong_count() > 0);
-        homes.push(Arc::downgrade(home));
+        let mut list = self.list.lock();
+        list.retain(|home| home.strong_count() > 0);
+        list.push(Arc::downgrade(home));
     }
 
-    fn homes(&self) -> Vec<Arc<Home>> {
-        self.homes.lock().iter().filter_map(Weak::upgrade).collect()
+    fn alive(&self) -> Vec<Arc<Home>> {
+        self.list.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -241,7 +244,7 @@ const FIRST_LENT: u64 = 1;
 /// Where the blocks of one namespace live: the account that pays for them, and the index map.
 pub(super) struct Home {
     pub(super) account: Arc<Account>,
-    neighbours: Arc<Neighbours>,
+    homes: Arc<Homes>,
     index: Shards<Entry>,
     /// Where to look for a fresh index.
     next: AtomicU64,
@@ -250,15 +253,15 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) fn new(account: Account, neighbours: Arc<Neighbours>) -> Arc<Self> {
+    pub(super) fn new(account: Account, homes: Arc<Homes>) -> Arc<Self> {
         let home = Arc::new(Self {
             account: Arc::new(account),
-            neighbours,
+            homes,
             index: Shards::new(),
             next: AtomicU64::new(FIRST_LENT),
             closed: AtomicBool::new(false),
         });
-        home.neighbours.add(&home);
+        home.homes.add(&home);
         home
     }
 
@@ -401,7 +404,7 @@ impl Home {
         let first = work();
         let full = matches!(&first, Err(error) if error.kind() == ErrorKind::NoSpace);
         if full && self.account.pool.is_scattered() {
-            self.neighbours.compact(&self.account.pool);
+            self.homes.compact(&self.account.pool);
             return work();
         }
         first
@@ -412,19 +415,24 @@ impl Home {
     /// # Errors
     /// `Busy` where blocks are lent or metadata is charged.
     pub(super) fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Relaxed);
-        let mut lent = self.account.external_bytes() > 0;
-        for shard in 0..self.index.count() {
-            lent |= self
-                .index
-                .view_shard(shard, |map| map.values().any(Entry::is_lent));
-        }
-        if lent {
+        // Asked before it is closed too, so that a volume in use does not notice.
+        if !self.is_in_use() {
+            self.closed.store(true, Ordering::Relaxed);
+            if !self.is_in_use() {
+                self.index.clear();
+                return Ok(());
+            }
             self.closed.store(false, Ordering::Relaxed);
-            return Err(ErrorKind::Busy.into());
         }
-        self.index.clear();
-        Ok(())
+        Err(ErrorKind::Busy.into())
+    }
+
+    fn is_in_use(&self) -> bool {
+        let any_lent = |shard| {
+            self.index
+                .view_shard(shard, |map| map.values().any(Entry::is_lent))
+        };
+        self.account.external_bytes() > 0 || (0..self.index.count()).any(any_lent)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -445,7 +453,7 @@ fn busy(index: BlockIndex) -> Error {
     let index = index.get();
     Error::new(
         ErrorKind::Busy,
-        format!("block {index} belongs to a file: choose another index"),
+        format!("block {index} is lent out: choose another index"),
     )
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::arena::Arena;
-use super::block::{Home, Neighbours};
+use super::block::{Home, Homes};
 use super::budget::{Account, Pool, Usage};
 use super::check;
 use super::janitor::Janitor;
@@ -61,7 +61,7 @@ impl GridConfig {
 /// blocks that outlive the grid stay usable; their memory goes back when the last of them ends.
 pub struct Grid {
     pool: Arc<Pool>,
-    neighbours: Arc<Neighbours>,
+    homes: Arc<Homes>,
     /// By name. First in the lock order.
     namespaces: RwLock<BTreeMap<String, Arc<Namespace>>>,
     _janitor: Janitor,
@@ -70,6 +70,8 @@ pub struct Grid {
 impl Grid {
     /// An empty grid. Maps address space for it; memory is taken when blocks need it.
     ///
+    /// A grid does not survive a fork(2): its thread stays with the parent.
+    ///
     /// # Errors
     /// `InvalidArgument` for a size that is out of range; `NoMemory` where the host refuses address space or a
     /// thread.
@@ -77,11 +79,11 @@ impl Grid {
         config.check()?;
         let arena = Arena::new(config.size_bytes, config.block_size)?;
         let pool = Arc::new(Pool::new(arena, config.size_bytes, config.block_size));
-        let neighbours = Arc::new(Neighbours::default());
+        let homes = Arc::new(Homes::default());
         Ok(Arc::new(Self {
-            _janitor: Janitor::start(&pool, &neighbours)?,
+            _janitor: Janitor::start(&pool, &homes)?,
             pool,
-            neighbours,
+            homes,
             namespaces: RwLock::new(BTreeMap::new()),
         }))
     }
@@ -113,7 +115,7 @@ impl Grid {
             ));
         }
         let account = Account::new(self.pool.clone(), quota_bytes);
-        let fresh = Namespace::new(name, Home::new(account, self.neighbours.clone()));
+        let fresh = Namespace::new(name, Home::new(account, self.homes.clone()));
         namespaces.insert(name.to_owned(), fresh.clone());
         Ok(fresh)
     }
@@ -140,7 +142,7 @@ impl Grid {
         namespace.home.close().map_err(|_| {
             Error::new(
                 ErrorKind::Busy,
-                format!("namespace {name} has files: unmount it first"),
+                format!("namespace {name} is in use: blocks of it are lent out, or metadata is charged"),
             )
         })?;
         namespaces.remove(name);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::block::Neighbours;
+use super::block::Homes;
 use super::budget::Pool;
 use crate::limits::TRIM_INTERVAL_MS;
 use crate::{Error, ErrorKind, Result};
@@ -21,10 +21,10 @@ pub(super) struct Janitor {
 impl Janitor {
     /// # Errors
     /// `NoMemory` where the host refuses a thread.
-    pub(super) fn start(pool: &Arc<Pool>, neighbours: &Arc<Neighbours>) -> Result<Self> {
+    pub(super) fn start(pool: &Arc<Pool>, homes: &Arc<Homes>) -> Result<Self> {
         let rounds = Rounds {
             pool: pool.clone(),
-            neighbours: neighbours.clone(),
+            homes: homes.clone(),
             metadata: 0,
         };
         let thread = std::thread::Builder::new()
@@ -56,7 +56,7 @@ impl Drop for Janitor {
 
 struct Rounds {
     pool: Arc<Pool>,
-    neighbours: Arc<Neighbours>,
+    homes: Arc<Homes>,
     /// Metadata at the last look.
     metadata: u64,
 }
@@ -82,7 +82,7 @@ impl Rounds {
 
     fn look(&mut self) {
         if !self.pool.arena.tidy() && self.pool.is_wasteful() {
-            self.neighbours.compact(&self.pool);
+            self.homes.compact(&self.pool);
         }
         let before = std::mem::replace(&mut self.metadata, self.pool.heap.charged_bytes());
         // A walk through the heap holds up who allocates: not while more of it goes.

@@ -16,8 +16,9 @@
 //! ```text
 //! namespace table      Grid::namespaces
 //! records              Namespace::records         swapping or finding the blocks of a record
+//! compacting           Pool::compacting           one thread brings small blocks together at a time
 //! index shard          Shards                     one at a time; never while a block is dropped
-//! block                Memory::lock               copies of at most a block under it
+//! block                Memory::lock               copies of at most a block under it; compacting only tries it
 //! trimming             Arena::trimming            one thread gives pages back at a time
 //! size class           Arena::classes             one at a time
 //! spare slabs          Arena::spare

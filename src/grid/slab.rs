@@ -278,9 +278,11 @@ impl FreeSet {
             bits::remove(&mut slab.taken, slot),
             "slot {slot} of slab {number} is freed once"
         );
+        if slab.count == self.geometry.slots() {
+            self.partial.insert(number);
+        }
         slab.count -= 1;
         slab.hint = slab.hint.min(slot);
-        self.partial.insert(number);
         if !slab.dirty {
             slab.dirty = true;
             self.dirty.push(number);

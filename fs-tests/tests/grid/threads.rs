@@ -8,7 +8,7 @@ use okapi::ErrorKind;
 use okapi::grid::{Block, Grid, Namespace, Slice};
 use okapi::limits::{SLACK_BYTES, SLACK_SHARE};
 
-use crate::{BLOCK, Random, at, put, read, space};
+use crate::{BLOCK, Random, at, bytes_of, put, read, space};
 
 /// Threads put, read, lend, write, cut and drop at once. Each byte that a thread writes is its own number, so every
 /// block that one thread owns must hold nothing else.
@@ -200,4 +200,40 @@ fn all_locks_are_taken_in_one_order() {
         end.expect("no thread failed or waits for ever");
     }
     grid.check().unwrap();
+}
+
+/// A grid that is full of scattered blocks moves them while others read, write and end them.
+#[test]
+fn blocks_move_together_under_their_users() {
+    let (grid, space) = space(32 << 20);
+    for round in 0..6_u32 {
+        let mut blocks: Vec<_> = (0..40_000_u32)
+            .map(|n| (n, space.new_block(0, &n.to_le_bytes().repeat(60)).unwrap()))
+            .collect();
+        blocks.retain(|(n, _)| n % 20 == round);
+        thread::scope(|scope| {
+            let (half, other) = blocks.split_at(1000);
+            scope.spawn(|| {
+                for (n, block) in half.iter().cycle().take(40_000) {
+                    assert_eq!(bytes_of(block), n.to_le_bytes().repeat(60));
+                }
+            });
+            scope.spawn(|| {
+                for (n, (_, block)) in (0_u32..).zip(other.iter().cycle().take(40_000)) {
+                    block.write(0, &n.to_le_bytes().repeat(60)).unwrap();
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        let full: Vec<_> = std::iter::from_fn(|| space.new_block(BLOCK, b"").ok()).collect();
+                        assert!(!full.is_empty());
+                    }
+                });
+            }
+        });
+        grid.check().unwrap();
+        drop(blocks);
+        grid.check().unwrap();
+    }
 }
