@@ -1,6 +1,7 @@
 //! Mounts what tests need in fresh directories, and takes it away again, also when a test fails.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -72,12 +73,11 @@ impl Tmpfs {
     pub fn mount(size: &str) -> Self {
         let dir = Scratch::new();
         let options = format!("size={size},nr_inodes=0,mode=0755");
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(
             Some("okapi-test"),
             dir.path(),
             Some("tmpfs"),
-            flags,
+            MsFlags::empty(),
             Some(options.as_str()),
         )
         .unwrap_or_else(|errno| panic!("cannot mount tmpfs (tests run as root): {errno}"));
@@ -120,11 +120,11 @@ impl Drive {
             .args(options)
             .arg(dir.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
         let mut drive = Self { dir, daemon };
-        drive.wait_until_mounted();
+        drive.wait_until_ready();
         drive
     }
 
@@ -161,18 +161,15 @@ impl Drive {
         assert!(!is_fuse(self.path()), "nothing is mounted any more");
     }
 
-    fn wait_until_mounted(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_fuse(self.dir.path()) {
-            if let Ok(Some(status)) = self.daemon.try_wait() {
-                panic!("okapi mount ended with {status}");
-            }
-            assert!(
-                Instant::now() < deadline,
-                "okapi mount is not ready after {PATIENCE:?}"
-            );
-            std::thread::sleep(Duration::from_millis(5));
+    /// The daemon prints one line when the drive and its control socket are ready, none where it fails.
+    fn wait_until_ready(&mut self) {
+        let stdout = self.daemon.stdout.take().expect("the daemon's stdout is a pipe");
+        let mut announcement = String::new();
+        let read = BufReader::new(stdout).read_line(&mut announcement);
+        if !read.is_ok_and(|len| len > 0) {
+            panic!("okapi mount ended with {:?}", self.daemon.wait());
         }
+        assert!(is_fuse(self.path()), "mounted as announced: {announcement}");
     }
 }
 

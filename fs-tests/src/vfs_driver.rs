@@ -113,6 +113,17 @@ impl<'v> VfsDriver<'v> {
         }
     }
 
+    /// Removes the extended attributes of the one inode that cannot be removed itself.
+    ///
+    /// # Errors
+    /// What the filesystem answered.
+    pub fn remove_xattrs_of_root(&self) -> Result<(), Errno> {
+        for name in self.xattr_names(Ino::ROOT)? {
+            errno_of(self.vfs.removexattr(Ino::ROOT, &name))?;
+        }
+        Ok(())
+    }
+
     fn open(&mut self, slot: usize, at: &Place) -> Outcome {
         let mut node = found!(self.place(at));
         match node.kind {
@@ -154,11 +165,16 @@ impl<'v> VfsDriver<'v> {
                 gid,
             } => {
                 let (parent, name) = found!(self.parent(at));
+                // symlinks have all bits: a kernel asks so
+                let (mode, umask) = match node {
+                    NodeKind::Symlink(_) => (0o777, 0),
+                    _ => (*mode, *umask),
+                };
                 let at = NewName {
                     parent: parent.ino,
                     name,
-                    mode: *mode,
-                    umask: *umask,
+                    mode,
+                    umask,
                 };
                 let caller = Caller { uid: *uid, gid: *gid };
                 let attr = self.make(caller, at, *node)?;

@@ -94,11 +94,14 @@ fn the_model_answers_as_tmpfs() {
 
 #[test]
 fn a_drive_answers_as_tmpfs_and_the_model() {
-    let (tmpfs, drive) = (Tmpfs::mount("1G"), Drive::mount(&["--size", "1G"]));
+    let (tmpfs, drive) = (
+        Tmpfs::mount("1G"),
+        Drive::mount(&["--size", "1G", "--mode", "755"]),
+    );
     run(
         "mount",
         &mut [Side::new(&tmpfs, false), Side::new(&drive, true)],
-        40_000,
+        20_000,
     );
     drive.check();
 }
@@ -107,7 +110,7 @@ fn a_drive_answers_as_tmpfs_and_the_model() {
 fn a_drive_of_4k_blocks_answers_as_tmpfs_and_the_model() {
     let (tmpfs, drive) = (
         Tmpfs::mount("1G"),
-        Drive::mount(&["--size", "1G", "--block-size", "4K"]),
+        Drive::mount(&["--size", "1G", "--mode", "755", "--block-size", "4K"]),
     );
     run(
         "mount, 4k blocks",

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,8 +47,8 @@ const TINY: Setup = Setup {
     size_bytes: 1 << 20,
     compare_every: 200,
     features: Features {
-        inodes: 40,
-        pages: 400,
+        inodes: 60,
+        pages: 100_000,
         ..ROOMY.features
     },
     ..ROOMY
@@ -59,6 +60,8 @@ struct Bench {
     volume: Arc<Volume>,
     empty: Usage,
     setup: Setup,
+    /// Operations that were refused for want of space or inodes, or done in part.
+    refused: Cell<u64>,
 }
 
 impl Bench {
@@ -82,6 +85,7 @@ impl Bench {
             volume,
             empty,
             setup,
+            refused: Cell::new(0),
         }
     }
 
@@ -116,10 +120,14 @@ impl Bench {
         let outcome = driver.play(op);
         if outcome == Err(Errno::ENOSPC) && self.may_be_full(op) {
             // nothing may have changed
+            self.refused.set(self.refused.get() + 1);
             return self.compare(model, driver);
         }
         let played = match shortened(op, &outcome) {
-            Some(short) if self.may_be_full(op) => short,
+            Some(short) if self.may_be_full(op) => {
+                self.refused.set(self.refused.get() + 1);
+                short
+            }
             _ => op.clone(),
         };
         let expected = model.apply(&played);
@@ -150,6 +158,9 @@ impl Bench {
             };
             removed.map_err(|error| format!("removing {}: {error}", path.escape_ascii()))?;
         }
+        driver
+            .remove_xattrs_of_root()
+            .map_err(|errno| format!("the root's attributes: {errno}"))?;
         self.volume
             .check()
             .map_err(|error| format!("check after all is gone: {error}"))?;
@@ -181,6 +192,7 @@ fn play(setup: Setup, log: &mut Vec<Op>, next: &mut dyn FnMut(&Model) -> Option<
     let bench = Bench::new(setup);
     let mut driver = VfsDriver::new(&*bench.volume);
     let mut model = Model::default();
+    model.punches_may_keep_memory = setup.size_bytes == TINY.size_bytes;
     let mut count = 0;
     while let Some(op) = next(&model) {
         log.push(op.clone());
@@ -189,10 +201,22 @@ fn play(setup: Setup, log: &mut Vec<Op>, next: &mut dyn FnMut(&Model) -> Option<
             .map_err(|error| format!("{op:?}: {error}"))?;
         count += 1;
         if count % setup.compare_every == 0 {
-            bench.compare(&model, &driver)?;
+            bench
+                .compare(&model, &driver)
+                .map_err(|error| format!("after {op:?}: {error}"))?;
         }
     }
     bench.compare(&model, &driver)?;
+    println!(
+        "{count} operations, {} of them refused for want of room",
+        bench.refused.get()
+    );
+    if (setup.size_bytes < ROOMY.size_bytes || setup.inodes_max.is_some())
+        && count > 20_000
+        && bench.refused.get() == 0
+    {
+        return Err("nothing was refused: the run shows nothing about a full volume".into());
+    }
     bench.clear(&mut driver)
 }
 
@@ -229,7 +253,21 @@ fn run(name: &str, setup: Setup, ops: u64) {
         return;
     };
     println!("operation {}: {error}", log.len());
-    let short = shrink(&log, Duration::from_secs(20), |ops| replay(setup, ops).is_err());
+    // what was found late may have happened long before
+    let setup = Setup {
+        compare_every: if log.len() < 30_000 {
+            1
+        } else {
+            setup.compare_every
+        },
+        ..setup
+    };
+    let error = replay(setup, &log).err().unwrap_or(error);
+    let class = |error: &str| error.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let same = |other: &str| class(other) == class(&error);
+    let short = shrink(&log, Duration::from_secs(20), |ops| {
+        replay(setup, ops).is_err_and(|other| same(&other))
+    });
     let end = replay(setup, &short).err().unwrap_or_default();
     short.iter().for_each(|op| println!("    {op:?}"));
     panic!(

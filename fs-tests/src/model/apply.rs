@@ -28,6 +28,11 @@ pub(super) fn done() -> Expected {
     Expected::from(Ok(Answer::Done))
 }
 
+/// A name too long to be made: below the kernel, which looks it up first, it is just not there.
+fn never_made() -> Expected {
+    fail(Errno::ENAMETOOLONG).or([Err(Errno::ENOENT)])
+}
+
 /// The arguments of [`Op::Make`] beside the path.
 struct NewInode {
     node: NodeKind,
@@ -188,7 +193,10 @@ impl Model {
     }
 
     fn unlink(&mut self, at: &Place) -> Expected {
-        let entry = found!(self.entry(at));
+        let entry = match self.entry(at) {
+            Err(Errno::ENAMETOOLONG) => return never_made(),
+            found => found!(found),
+        };
         let Some(id) = entry.id else {
             return fail(Errno::ENOENT);
         };
@@ -204,7 +212,10 @@ impl Model {
     }
 
     fn rmdir(&mut self, at: &Place) -> Expected {
-        let entry = found!(self.entry(at));
+        let entry = match self.entry(at) {
+            Err(Errno::ENAMETOOLONG) => return never_made(),
+            found => found!(found),
+        };
         let Some(id) = entry.id else {
             return fail(Errno::ENOENT);
         };

@@ -145,43 +145,50 @@ impl Model {
 
     /// Timestamps that operations took from the clock must be in the order of the operations.
     fn compare_clock(&self, ids: &HashMap<Id, Option<u64>>, dump: &TreeDump, wrong: &mut Vec<String>) {
-        let mut seen: Vec<(u64, (i64, u32), String)> = Vec::new();
+        let mut seen: Vec<Stamp> = Vec::new();
         for (id, ino) in ids {
-            let Some(node) = ino.and_then(|ino| dump.nodes.get(&ino)) else {
+            let Some((ino, node)) = ino.and_then(|ino| Some((ino, dump.nodes.get(&ino)?))) else {
                 continue;
             };
             let inode = self.inode(*id);
-            let kind = inode.format();
-            for (mark, time, which) in [
+            let marks = [
                 (inode.mtime, node.mtime, "mtime"),
                 (inode.ctime, node.ctime, "ctime"),
-            ] {
-                if let Mark::Tick(tick) = mark {
-                    seen.push((
-                        tick,
-                        time,
-                        format!("{which} of inode {} ({kind:o})", ino.unwrap_or(0)),
+            ];
+            seen.extend(marks.into_iter().filter_map(|(mark, time, which)| match mark {
+                Mark::Tick(tick) => Some(Stamp {
+                    tick,
+                    time,
+                    which,
+                    ino,
+                }),
+                Mark::At(..) | Mark::Open => None,
+            }));
+        }
+        seen.sort_by_key(|stamp| stamp.tick);
+        let mut latest: Option<&Stamp> = None;
+        for of_one_tick in seen.chunk_by(|a, b| a.tick == b.tick) {
+            for stamp in of_one_tick {
+                if let Some(latest) = latest.filter(|latest| stamp.time <= latest.time) {
+                    wrong.push(format!(
+                        "{stamp:?} is not later than {latest:?}; now is tick {}",
+                        self.tick
                     ));
                 }
             }
-        }
-        seen.sort();
-        let (mut latest, mut of_tick) = ((i64::MIN, 0), 0);
-        let mut before = (i64::MIN, 0);
-        for (tick, time, which) in seen {
-            if tick != of_tick {
-                before = latest;
-                of_tick = tick;
-            }
-            if time <= before {
-                let age = self.tick - tick;
-                wrong.push(format!(
-                    "{which}: {time:?} is from before the operation {age} ago that set it"
-                ));
-            }
-            latest = latest.max(time);
+            latest = of_one_tick.iter().chain(latest).max_by_key(|stamp| stamp.time);
         }
     }
+}
+
+/// A timestamp that an operation took from the clock.
+#[derive(Clone, Copy, Debug)]
+struct Stamp {
+    /// Number of the operation.
+    tick: u64,
+    time: (i64, u32),
+    which: &'static str,
+    ino: u64,
 }
 
 fn compare_keys(model: &BTreeMap<Vec<u8>, Id>, dump: &BTreeMap<Vec<u8>, u64>, wrong: &mut Vec<String>) {

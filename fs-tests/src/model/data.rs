@@ -112,7 +112,9 @@ impl Model {
 
     fn truncate(&mut self, file: &Target, size: u64) -> Expected {
         let id = match self.file(file) {
-            Err(Errno::EISDIR) => return fail(Errno::EISDIR).or([Err(Errno::EINVAL)]),
+            Err(errno @ (Errno::EISDIR | Errno::EINVAL)) => {
+                return fail(errno).or([Err(Errno::EINVAL), Err(Errno::EFBIG)]);
+            }
             Err(Errno::ELOOP) => return fail(Errno::ELOOP).or([Err(Errno::ENOENT)]),
             found => found!(found),
         };
@@ -132,8 +134,10 @@ impl Model {
     fn fallocate(&mut self, file: &Target, span: Span, mode: Fallocation) -> Expected {
         let id = found!(self.file(file));
         let end = span.offset + span.len;
+        let punches_fail = self.punches_may_keep_memory;
         let pages = self.pages_mut(id);
         match mode {
+            Fallocation::Punch if punches_fail => pages.wipe(span.offset, span.len),
             Fallocation::Allocate | Fallocation::AllocateKeep => pages.allocate(span.offset, span.len),
             Fallocation::Punch => pages.punch(span.offset, span.len),
             Fallocation::Zero | Fallocation::ZeroKeep => pages.zero(span.offset, span.len),
@@ -171,9 +175,9 @@ impl Model {
     fn copy_range(&mut self, from: &Target, span: Span, to: &Target, offset: u64) -> Expected {
         let source = match self.file(from) {
             // a directory opens for reading, so what is wrong with the target is found first
-            Err(Errno::EISDIR) => {
-                let first = self.file(to).err().unwrap_or(Errno::EISDIR);
-                return fail(first).or([Err(Errno::EISDIR), Err(Errno::EINVAL)]);
+            Err(errno @ (Errno::EISDIR | Errno::EINVAL)) => {
+                let first = self.file(to).err().unwrap_or(errno);
+                return fail(first).or([Err(errno), Err(Errno::EINVAL)]);
             }
             found => found!(found),
         };

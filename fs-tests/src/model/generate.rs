@@ -410,10 +410,12 @@ impl Generator {
     }
 
     fn last_name(&mut self, model: &Model, dir: Id, existing: u64) -> Name {
-        if self.rng.below(400) == 0 {
+        let dir = model.inode(dir).dir();
+        // in a removed directory two errors hold at once
+        if self.rng.below(400) == 0 && dir.is_none_or(|dir| !dir.removed) {
             return Name(&TOO_LONG);
         }
-        let entries = model.inode(dir).dir().map(|dir| &dir.entries);
+        let entries = dir.map(|dir| &dir.entries);
         match entries {
             Some(entries) if !entries.is_empty() && self.rng.percent(existing) => {
                 let nth = self.rng.index(entries.len());

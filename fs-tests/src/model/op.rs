@@ -261,7 +261,7 @@ pub enum Op {
 }
 
 /// Attributes that model and filesystem must agree on. A directory's size and what is no device's number are 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AttrAnswer {
     /// S_IFMT bits.
     pub format: u32,
@@ -277,6 +277,25 @@ pub struct AttrAnswer {
     pub rdev: u32,
     /// Size in bytes.
     pub size: u64,
+}
+
+impl fmt::Debug for AttrAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            format,
+            mode,
+            nlink,
+            uid,
+            gid,
+            rdev,
+            size,
+        } = self;
+        let type_and_mode = format | u32::from(*mode);
+        write!(
+            f,
+            "{type_and_mode:o} {nlink} links {uid}:{gid} device {rdev} size {size}"
+        )
+    }
 }
 
 /// What an operation that succeeded answers.
@@ -376,7 +395,8 @@ impl Op {
     }
 }
 
-/// `len` bytes that depend on `fill`; zeros for 0, and half zeros for every fourth.
+/// `len` bytes that depend on `fill`: zeros for 0, and long runs of zeros in every fourth. A shorter pattern is the
+/// beginning of a longer one.
 pub fn pattern(fill: u32, len: u64) -> Vec<u8> {
     let len = usize::try_from(len).expect("a pattern fits memory");
     if fill == 0 {
@@ -390,7 +410,11 @@ pub fn pattern(fill: u32, len: u64) -> Vec<u8> {
     }
     bytes.truncate(len);
     if fill.is_multiple_of(4) {
-        bytes[len / 2..].fill(0);
+        bytes
+            .chunks_mut(6000)
+            .skip(1)
+            .step_by(2)
+            .for_each(|chunk| chunk.fill(0));
     }
     bytes
 }

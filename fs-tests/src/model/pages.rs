@@ -97,17 +97,19 @@ impl Pages {
 
     /// Makes a range a hole; a page of which a part remains is zeroed in that part.
     pub fn punch(&mut self, offset: u64, len: u64) {
-        let end = self
-            .len
-            .div_ceil(PAGE)
-            .saturating_mul(PAGE)
-            .min(offset.saturating_add(len));
-        for (page, inside, len) in self.present_pieces(offset, end) {
+        for (page, inside, len) in self.present_pieces(offset, len) {
             if len == PAGE as usize {
                 self.pages.remove(&page);
             } else {
                 self.page(page)[inside..inside + len].fill(0);
             }
+        }
+    }
+
+    /// Zeroes what is in a range, which may or may not be a hole afterwards.
+    pub fn wipe(&mut self, offset: u64, len: u64) {
+        for (page, inside, len) in self.present_pieces(offset, len) {
+            self.page(page)[inside..inside + len].fill(0);
         }
     }
 
@@ -182,7 +184,10 @@ impl Pages {
             .or_insert_with(|| Box::new([0; PAGE as usize]))
     }
 
-    fn present_pieces(&self, start: u64, end: u64) -> Vec<(u64, usize, usize)> {
+    /// The parts of a range that lie in pages that are no holes.
+    fn present_pieces(&self, start: u64, len: u64) -> Vec<(u64, usize, usize)> {
+        let last = self.len.div_ceil(PAGE).saturating_mul(PAGE);
+        let end = last.min(start.saturating_add(len));
         if start >= end {
             return Vec::new();
         }

@@ -13,8 +13,20 @@ impl Model {
         if flags.exchange && (flags.no_replace || flags.whiteout) {
             return fail(Errno::EINVAL);
         }
-        let (from_dir, from_name) = found!(self.parent(from));
-        let (to_dir, to_name) = found!(self.parent(to));
+        let (from_parent, to_parent) = (self.parent(from), self.parent(to));
+        let unreachable: Vec<_> = [from_parent.err(), to_parent.err()]
+            .into_iter()
+            .flatten()
+            .map(Err)
+            .collect();
+        if let Some(first) = unreachable.first().cloned() {
+            // a name may be too long besides
+            return Expected::from(first)
+                .or(unreachable)
+                .or([Err(Errno::ENAMETOOLONG)]);
+        }
+        let (from_dir, from_name) = found!(from_parent);
+        let (to_dir, to_name) = found!(to_parent);
         let (old, new) = (self.step(from_dir, from_name), self.step(to_dir, to_name));
         let from = Entry {
             dir: from_dir,

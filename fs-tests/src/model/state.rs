@@ -68,6 +68,8 @@ pub struct Model {
     pub(super) next: Id,
     /// Number of the operation at hand.
     pub(super) tick: u64,
+    /// Whether what was punched may stay data: a full filesystem may have no memory to divide a block.
+    pub punches_may_keep_memory: bool,
 }
 
 /// Where a name is or will be: its directory, the name, and the inode behind it.
@@ -100,6 +102,7 @@ impl Default for Model {
             slots: [None; SLOTS],
             next: ROOT + 1,
             tick: 0,
+            punches_may_keep_memory: false,
         }
     }
 }

@@ -4,9 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use fs_tests::harness::run;
 use fs_tests::sys::as_user;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, fallocate};
@@ -225,18 +224,32 @@ fn a_new_node_belongs_to_its_maker() {
     });
 }
 
+/// Starts a program that was just written. A process that another test forked meanwhile may still hold it open for
+/// writing, until it executes its own program.
+fn start(command: &mut Command) -> std::process::Child {
+    for _ in 0..500 {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            started => return started.unwrap(),
+        }
+    }
+    panic!("{command:?} stays busy");
+}
+
 #[test]
 fn a_program_runs_and_cannot_be_written_meanwhile() {
     on_both(|dir| {
         let program = dir.join("sleep");
         fs::copy("/bin/sleep", &program).unwrap();
         chmod(&program, 0o755);
-        let mut running = Command::new(&program).arg("60").spawn().unwrap();
+        let mut running = start(Command::new(&program).arg("60"));
         let written = error_of(OpenOptions::new().write(true).open(&program));
         running.kill().unwrap();
         running.wait().unwrap();
         assert_eq!(written, Errno::ETXTBSY);
-        run(Command::new(&program).arg("0"));
+        assert!(start(Command::new(&program).arg("0")).wait().unwrap().success());
         chmod(&program, 0o644);
         assert_eq!(error_of(Command::new(&program).arg("0").spawn()), Errno::EACCES);
     });
@@ -249,7 +262,9 @@ fn a_set_user_id_program_runs_as_its_owner() {
         fs::copy("/usr/bin/id", &program).unwrap();
         chown(&program, Some(OTHER), None).unwrap();
         chmod(&program, 0o4755);
-        let output = run(Command::new(&program).arg("-u"));
+        let output = start(Command::new(&program).arg("-u").stdout(Stdio::piped()))
+            .wait_with_output()
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), OTHER.to_string());
     });
 }
