@@ -24,6 +24,8 @@ entries = [["nobody", "nogroup"], ["daemon", "daemon"]]
 "#;
 
 /// Every operation that fsx has on Linux. It knows no FALLOC_FL_ZERO_RANGE: the model tests play that one.
+/// fsx 0.3.2 never unmaps what it maps to read, so mapread is rare enough for a million operations to stay below
+/// the kernel's limit of 65,530 mappings in one process.
 const FSX_CONFIG: &str = "
 flen = 1048576
 
@@ -31,7 +33,7 @@ flen = 1048576
 close_open = 1
 read = 10
 write = 10
-mapread = 10
+mapread = 2
 mapwrite = 10
 invalidate = 1
 truncate = 5
