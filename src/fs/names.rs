@@ -39,14 +39,16 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
 
 pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> {
     let parent = volume.table.get(parent)?;
-    let directory = parent.directory()?;
     let inode = match name {
         b"." => Arc::clone(&parent),
-        b".." => volume.table.get(directory.parent())?,
-        _ if name.len() > NAME_MAX => return Err(ErrorKind::NameTooLong.into()),
+        b".." => volume.table.get(parent.directory()?.parent())?,
+        _ if name.len() > NAME_MAX => {
+            parent.directory()?;
+            return Err(ErrorKind::NameTooLong.into());
+        }
         _ => {
             // The entries stay locked until the look-up is counted: until then only its name keeps the inode.
-            let entries = directory.entries.read();
+            let entries = parent.directory()?.entries.read();
             let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
             let inode = volume.table.get(target.ino)?;
             inode.add_lookup();

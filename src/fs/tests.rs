@@ -428,3 +428,19 @@ fn a_listing_counts_look_ups_only_of_entries_it_took() {
     fixture.volume.unlink(Ino::ROOT, b"f").unwrap();
     assert_eq!(fixture.volume.getattr(ino).unwrap_err().kind(), ErrorKind::Stale);
 }
+
+#[test]
+fn a_dot_names_an_inode_of_any_kind() {
+    let fixture = Fixture::new(1 << 20);
+    let ino = fixture.file(Ino::ROOT, "file");
+    assert_eq!(fixture.volume.lookup(ino, b".").unwrap().ino, ino);
+    for name in ["..", "name", &"n".repeat(300)] {
+        let error = fixture.volume.lookup(ino, name.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotDirectory);
+    }
+    fixture.volume.forget(ino, 1);
+    fixture.volume.unlink(Ino::ROOT, b"file").unwrap();
+    assert!(fixture.volume.getattr(ino).is_ok(), "a look-up of `.` counts");
+    fixture.volume.forget(ino, 1);
+    assert!(fixture.volume.getattr(ino).is_err());
+}
