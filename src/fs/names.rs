@@ -181,7 +181,7 @@ pub(super) fn entries_changed(directory: &Inode, subdirectories: i32, now: Times
     meta.ctime = now;
 }
 
-/// Takes one name off an inode; the caller reaps it once its locks are gone.
+/// Takes one name off an inode; the caller takes it out if it is dead before it lets go of the structure lock.
 pub(super) fn drop_link(volume: &Volume, inode: &Inode, now: Timestamp) {
     let mut meta = inode.meta.lock();
     meta.nlink = if inode.kind == FileKind::Directory {
@@ -244,8 +244,9 @@ pub(super) fn unlink(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     drop_link(volume, &inode, now);
     entries_changed(&parent, 0, now);
     drop(entries);
+    let dead = volume.table.take_dead_locked(&inode);
     drop(structure);
-    volume.bury(&inode);
+    drop(dead);
     Ok(())
 }
 
@@ -266,8 +267,9 @@ pub(super) fn rmdir(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     drop_link(volume, &inode, now);
     entries_changed(&parent, -1, now);
     drop(entries);
+    let dead = volume.table.take_dead_locked(&inode);
     drop(structure);
-    volume.bury(&inode);
+    drop(dead);
     Ok(())
 }
 

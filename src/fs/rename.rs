@@ -69,10 +69,10 @@ pub(super) fn rename(
     };
     let replaced = job.run(&mut tables, mode)?;
     drop(tables);
+    let dead = replaced.and_then(|inode| volume.table.take_dead_locked(&inode));
     drop((exclusive, shared));
-    if let Some(replaced) = replaced {
-        volume.bury(&replaced);
-    }
+    // Its content ends without a lock.
+    drop(dead);
     Ok(())
 }
 
@@ -126,7 +126,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Returns the inode that lost its name, to be reaped without locks.
+    /// Returns the inode that lost its name, to be taken out if it is dead.
     fn run(&self, tables: &mut Tables<'_>, mode: RenameMode) -> Result<Option<Arc<Inode>>> {
         let source = tables.from.get(self.from.name).ok_or(ErrorKind::NotFound)?;
         let target = tables.to().get(self.to.name);

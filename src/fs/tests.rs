@@ -444,3 +444,25 @@ fn a_dot_names_an_inode_of_any_kind() {
     fixture.volume.forget(ino, 1);
     assert!(fixture.volume.getattr(ino).is_err());
 }
+
+#[test]
+fn a_check_never_meets_an_inode_half_dead() {
+    let fixture = Fixture::new(64 << 20);
+    let volume = &fixture.volume;
+    for n in 0..500 {
+        fixture.file(Ino::ROOT, &format!("ballast{n}"));
+    }
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for n in 0..5000 {
+                let name = format!("file{n}");
+                let ino = fixture.file(Ino::ROOT, &name);
+                volume.unlink(Ino::ROOT, name.as_bytes()).unwrap();
+                volume.forget(ino, 1);
+            }
+        });
+        while !worker.is_finished() {
+            volume.check().unwrap();
+        }
+    });
+}
