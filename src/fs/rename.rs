@@ -206,8 +206,10 @@ impl Job<'_> {
         ) {
             (true, false) => return Err(ErrorKind::NotDirectory.into()),
             (false, true) => return Err(ErrorKind::IsDirectory.into()),
-            // The source's directory is locked, and holds the source: it cannot be empty.
-            (true, true) if target.ino == self.from.directory.ino => return Err(ErrorKind::NotEmpty.into()),
+            // What the source is in or below is not empty, and to lock it now would be against the lock order.
+            (true, true) if is_within(self.volume, &self.from.directory, target.ino) => {
+                return Err(ErrorKind::NotEmpty.into());
+            }
             (true, true) => close_directory(&inode)?,
             (false, false) => {}
         }

@@ -9,7 +9,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::grid::{Grid, GridConfig};
 use crate::range::ByteRange;
 use crate::vfs::{
-    Attr, Caller, CopyRange, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo, SetAttr,
+    Attr, Caller, CopyRange, DirEntry, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo, SetAttr,
     TimeOrNow, Vfs, WriteAt, XattrMode,
 };
 
@@ -465,4 +465,30 @@ fn a_check_never_meets_an_inode_half_dead() {
             volume.check().unwrap();
         }
     });
+}
+
+#[test]
+fn a_directory_never_replaces_one_that_it_is_below() {
+    let fixture = Fixture::new(4 << 20);
+    let a = fixture.dir(Ino::ROOT, "a");
+    let b = fixture.dir(a, "b");
+    fixture.dir(b, "c");
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let visit = &mut |_: DirEntry<'_>| ControlFlow::Continue(());
+                (0..20_000).for_each(|_| fixture.volume.readdir(a, 0, true, visit).unwrap());
+            });
+            while !reader.is_finished() {
+                let refused = fixture.rename((b, "c"), (Ino::ROOT, "a"), RenameMode::default());
+                assert_eq!(refused, Err(ErrorKind::NotEmpty));
+            }
+        });
+        done.send(()).unwrap();
+    });
+    let patience = std::time::Duration::from_secs(30);
+    finished
+        .recv_timeout(patience)
+        .expect("a listing and a rename do not wait for each other");
 }
