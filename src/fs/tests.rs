@@ -492,3 +492,24 @@ fn a_directory_never_replaces_one_that_it_is_below() {
         .recv_timeout(patience)
         .expect("a listing and a rename do not wait for each other");
 }
+
+#[test]
+fn a_zeroed_range_is_zeros_while_the_grid_looks_at_its_blocks() {
+    let fixture = Fixture::new(64 << 20);
+    let ino = fixture.file(Ino::ROOT, "file");
+    let range = ByteRange::at(0, 1 << 20).unwrap();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for round in 0..300 {
+                fixture.write(ino, 0, &[7; 1 << 20]);
+                let zero = Fallocate::Zero { keep_size: false };
+                fixture.volume.fallocate(ino, range, zero).unwrap();
+                assert!(fixture.read(ino).iter().all(|&byte| byte == 0), "round {round}");
+            }
+        });
+        while !worker.is_finished() {
+            // It may find the grid too busy.
+            let _ = fixture.grid.check();
+        }
+    });
+}
