@@ -9,8 +9,8 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::grid::{Grid, GridConfig};
 use crate::range::ByteRange;
 use crate::vfs::{
-    Attr, Caller, CopyRange, DirEntry, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo, SetAttr,
-    TimeOrNow, Vfs, WriteAt, XattrMode,
+    Attr, Caller, CopyRange, DirEntry, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo,
+    SetAttr, TimeOrNow, Vfs, WriteAt, XattrMode,
 };
 
 const USER: Caller = Caller { uid: 1000, gid: 100 };
@@ -505,6 +505,28 @@ fn a_zeroed_range_is_zeros_while_the_grid_looks_at_its_blocks() {
                 let zero = Fallocate::Zero { keep_size: false };
                 fixture.volume.fallocate(ino, range, zero).unwrap();
                 assert!(fixture.read(ino).iter().all(|&byte| byte == 0), "round {round}");
+            }
+        });
+        while !worker.is_finished() {
+            // It may find the grid too busy.
+            let _ = fixture.grid.check();
+        }
+    });
+}
+
+#[test]
+fn what_a_full_volume_has_can_be_overwritten_while_the_grid_looks_at_it() {
+    let fixture = Fixture::new(4 << 20);
+    let volume = &fixture.volume;
+    let ino = fixture.file(Ino::ROOT, "file");
+    let mut len = 0;
+    while let Ok(written) = volume.write(ino, WriteAt::Offset(len), &[1; 4096], false) {
+        len += written.len as u64;
+    }
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for byte in 0..20 {
+                (0..len / 4096).for_each(|page| fixture.write(ino, page * 4096, &[byte; 4096]));
             }
         });
         while !worker.is_finished() {
