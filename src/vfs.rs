@@ -247,7 +247,8 @@ pub struct CopyRange {
 /// Every method fails with `Stale` for an inode that is gone. Conditions are listed in the order in which POSIX
 /// states them.
 pub trait Vfs: Send + Sync {
-    /// Finds `name` (not `/` in it; `.` and `..` are allowed) in `parent`.
+    /// Finds `name` (not `/` in it) in `parent`; `..` is allowed, and `.` is `parent` itself, which need not be a
+    /// directory then.
     ///
     /// # Errors
     /// `NotDirectory`, `NameTooLong`, `NotFound`.

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(super) fn start(plan: &Plan, mountpoint: &Path) -> Result<Vec<u8>, Failure> 
     let mut child = std::env::current_exe()
         .and_then(|program| {
             Command::new(program)
+                // The file may have the name of the helper of mount(8), which takes other arguments.
+                .arg0("okapi")
                 .arg("daemon")
                 .arg(mountpoint)
                 .stdin(Stdio::piped())

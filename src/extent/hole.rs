@@ -33,7 +33,8 @@ impl Content {
         }
         match self.detach(namespace, range.start, end) {
             Ok(()) => self.cut(range.start, end),
-            Err(_) => self.zero_private(ByteRange { end, ..range }),
+            // The range lies in one extent, which was found to be private.
+            Err(_) => self.zero_others(ByteRange { end, ..range }, &[]),
         }
         Ok(())
     }
@@ -60,7 +61,7 @@ impl Content {
                 return Err(error);
             }
         };
-        self.zero_private(range);
+        self.zero_others(range, &copies);
         for copy in copies {
             self.cut(copy.start, copy.page_end());
             self.add(copy);
@@ -161,13 +162,15 @@ impl Content {
         Ok(copies)
     }
 
-    /// Zeroes the private bytes of a range, which has no holes.
-    fn zero_private(&mut self, range: ByteRange) {
+    /// Zeroes the bytes of a range for which there are no copies; the range has no holes, and its other extents were
+    /// found to be private. That is not asked again: where the grid looks at a block, it may seem to be shared by now.
+    fn zero_others(&mut self, range: ByteRange, copies: &[Extent]) {
+        let mut copies = copies.iter().peekable();
         let mut at = range.start;
         while at < range.end {
             let extent = self.map.at_or_before_mut(at).expect("the range has no holes");
             let end = extent.end().min(range.end);
-            if extent.is_private() {
+            if copies.next_if(|copy| copy.start == page_floor(at)).is_none() {
                 let slice = extent.slice(at, end);
                 Data::Zeros(end - at)
                     .write_to(&extent.block, slice.offset)

@@ -85,10 +85,17 @@ impl Extent {
         self
     }
 
-    /// Drops a private block's bytes behind the extent.
+    /// Drops the block's bytes behind the extent, if it is private.
     pub(super) fn trim_block(&self) {
+        if self.is_private() {
+            self.trim_private_block();
+        }
+    }
+
+    /// Drops the block's bytes behind the extent, which was found to be private.
+    pub(super) fn trim_private_block(&self) {
         let end = self.block_offset + self.len;
-        if self.is_private() && self.block.len() > end {
+        if self.block.len() > end {
             self.block.truncate(end);
         }
     }

@@ -142,7 +142,7 @@ impl Extent {
         let offset = block_len(start - self.start);
         let new_len = self.len.max(offset + block_len(data.len()));
         if new_len > self.len {
-            self.trim_block();
+            self.trim_private_block();
         }
         data.write_to(&self.block, self.block_offset + offset)?;
         self.len = new_len;

@@ -39,14 +39,16 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
 
 pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> {
     let parent = volume.table.get(parent)?;
-    let directory = parent.directory()?;
     let inode = match name {
         b"." => Arc::clone(&parent),
-        b".." => volume.table.get(directory.parent())?,
-        _ if name.len() > NAME_MAX => return Err(ErrorKind::NameTooLong.into()),
+        b".." => volume.table.get(parent.directory()?.parent())?,
+        _ if name.len() > NAME_MAX => {
+            parent.directory()?;
+            return Err(ErrorKind::NameTooLong.into());
+        }
         _ => {
             // The entries stay locked until the look-up is counted: until then only its name keeps the inode.
-            let entries = directory.entries.read();
+            let entries = parent.directory()?.entries.read();
             let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
             let inode = volume.table.get(target.ino)?;
             inode.add_lookup();
@@ -179,7 +181,7 @@ pub(super) fn entries_changed(directory: &Inode, subdirectories: i32, now: Times
     meta.ctime = now;
 }
 
-/// Takes one name off an inode; the caller reaps it once its locks are gone.
+/// Takes one name off an inode; the caller takes it out if it is dead before it lets go of the structure lock.
 pub(super) fn drop_link(volume: &Volume, inode: &Inode, now: Timestamp) {
     let mut meta = inode.meta.lock();
     meta.nlink = if inode.kind == FileKind::Directory {
@@ -242,8 +244,9 @@ pub(super) fn unlink(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     drop_link(volume, &inode, now);
     entries_changed(&parent, 0, now);
     drop(entries);
+    let dead = volume.table.take_dead_locked(&inode);
     drop(structure);
-    volume.bury(&inode);
+    drop(dead);
     Ok(())
 }
 
@@ -264,8 +267,9 @@ pub(super) fn rmdir(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     drop_link(volume, &inode, now);
     entries_changed(&parent, -1, now);
     drop(entries);
+    let dead = volume.table.take_dead_locked(&inode);
     drop(structure);
-    volume.bury(&inode);
+    drop(dead);
     Ok(())
 }
 

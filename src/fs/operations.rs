@@ -96,8 +96,8 @@ impl Vfs for Volume {
         xattr::get(self, ino, name)
     }
 
-    fn setxattr(&self, _caller: Caller, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
-        xattr::set(self, ino, name, value, mode)
+    fn setxattr(&self, caller: Caller, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        xattr::set(self, caller, ino, (name, value), mode)
     }
 
     fn listxattr(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>> {

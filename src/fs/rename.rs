@@ -69,10 +69,10 @@ pub(super) fn rename(
     };
     let replaced = job.run(&mut tables, mode)?;
     drop(tables);
+    let dead = replaced.and_then(|inode| volume.table.take_dead_locked(&inode));
     drop((exclusive, shared));
-    if let Some(replaced) = replaced {
-        volume.bury(&replaced);
-    }
+    // Its content ends without a lock.
+    drop(dead);
     Ok(())
 }
 
@@ -126,7 +126,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Returns the inode that lost its name, to be reaped without locks.
+    /// Returns the inode that lost its name, to be taken out if it is dead.
     fn run(&self, tables: &mut Tables<'_>, mode: RenameMode) -> Result<Option<Arc<Inode>>> {
         let source = tables.from.get(self.from.name).ok_or(ErrorKind::NotFound)?;
         let target = tables.to().get(self.to.name);
@@ -206,8 +206,10 @@ impl Job<'_> {
         ) {
             (true, false) => return Err(ErrorKind::NotDirectory.into()),
             (false, true) => return Err(ErrorKind::IsDirectory.into()),
-            // The source's directory is locked, and holds the source: it cannot be empty.
-            (true, true) if target.ino == self.from.directory.ino => return Err(ErrorKind::NotEmpty.into()),
+            // What the source is in or below is not empty, and to lock it now would be against the lock order.
+            (true, true) if is_within(self.volume, &self.from.directory, target.ino) => {
+                return Err(ErrorKind::NotEmpty.into());
+            }
             (true, true) => close_directory(&inode)?,
             (false, false) => {}
         }

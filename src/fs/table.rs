@@ -94,8 +94,9 @@ impl Table {
         }
     }
 
-    /// Takes `count` look-ups off; returns the inode where that were the last, to be buried if it has no name.
-    pub(super) fn forget(&self, ino: Ino, count: u64) -> Option<Arc<Inode>> {
+    /// Takes `count` look-ups off; returns the inode where that were the last, to be taken out if it has no name before
+    /// the caller lets go of the structure lock.
+    pub(super) fn forget_locked(&self, ino: Ino, count: u64) -> Option<Arc<Inode>> {
         let inode = self.get(ino).ok()?;
         let less = |lookups: u64| Some(lookups.saturating_sub(count));
         let before = inode
@@ -118,7 +119,7 @@ impl Table {
         Some(inode)
     }
 
-    /// Notes that an inode has lost its last name; the caller holds its `meta` and buries it later.
+    /// Notes that an inode has lost its last name; the caller holds its `meta`, and tries to take it out later.
     pub(super) fn note_orphan_locked(&self) {
         self.orphans.fetch_add(1, Ordering::Relaxed);
     }

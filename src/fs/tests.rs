@@ -9,8 +9,8 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::grid::{Grid, GridConfig};
 use crate::range::ByteRange;
 use crate::vfs::{
-    Attr, Caller, CopyRange, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo, SetAttr,
-    TimeOrNow, Vfs, WriteAt, XattrMode,
+    Attr, Caller, CopyRange, DirEntry, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo,
+    SetAttr, TimeOrNow, Vfs, WriteAt, XattrMode,
 };
 
 const USER: Caller = Caller { uid: 1000, gid: 100 };
@@ -427,4 +427,111 @@ fn a_listing_counts_look_ups_only_of_entries_it_took() {
     fixture.volume.readdir(Ino::ROOT, 2, true, &mut stop).unwrap();
     fixture.volume.unlink(Ino::ROOT, b"f").unwrap();
     assert_eq!(fixture.volume.getattr(ino).unwrap_err().kind(), ErrorKind::Stale);
+}
+
+#[test]
+fn a_dot_names_an_inode_of_any_kind() {
+    let fixture = Fixture::new(1 << 20);
+    let ino = fixture.file(Ino::ROOT, "file");
+    assert_eq!(fixture.volume.lookup(ino, b".").unwrap().ino, ino);
+    for name in ["..", "name", &"n".repeat(300)] {
+        let error = fixture.volume.lookup(ino, name.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotDirectory);
+    }
+    fixture.volume.forget(ino, 1);
+    fixture.volume.unlink(Ino::ROOT, b"file").unwrap();
+    assert!(fixture.volume.getattr(ino).is_ok(), "a look-up of `.` counts");
+    fixture.volume.forget(ino, 1);
+    assert!(fixture.volume.getattr(ino).is_err());
+}
+
+#[test]
+fn a_check_never_meets_an_inode_half_dead() {
+    let fixture = Fixture::new(64 << 20);
+    let volume = &fixture.volume;
+    for n in 0..500 {
+        fixture.file(Ino::ROOT, &format!("ballast{n}"));
+    }
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for n in 0..5000 {
+                let name = format!("file{n}");
+                let ino = fixture.file(Ino::ROOT, &name);
+                volume.unlink(Ino::ROOT, name.as_bytes()).unwrap();
+                volume.forget(ino, 1);
+            }
+        });
+        while !worker.is_finished() {
+            volume.check().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_directory_never_replaces_one_that_it_is_below() {
+    let fixture = Fixture::new(4 << 20);
+    let a = fixture.dir(Ino::ROOT, "a");
+    let b = fixture.dir(a, "b");
+    fixture.dir(b, "c");
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let visit = &mut |_: DirEntry<'_>| ControlFlow::Continue(());
+                (0..20_000).for_each(|_| fixture.volume.readdir(a, 0, true, visit).unwrap());
+            });
+            while !reader.is_finished() {
+                let refused = fixture.rename((b, "c"), (Ino::ROOT, "a"), RenameMode::default());
+                assert_eq!(refused, Err(ErrorKind::NotEmpty));
+            }
+        });
+        done.send(()).unwrap();
+    });
+    let patience = std::time::Duration::from_secs(30);
+    finished
+        .recv_timeout(patience)
+        .expect("a listing and a rename do not wait for each other");
+}
+
+#[test]
+fn a_zeroed_range_is_zeros_while_the_grid_looks_at_its_blocks() {
+    let fixture = Fixture::new(64 << 20);
+    let ino = fixture.file(Ino::ROOT, "file");
+    let range = ByteRange::at(0, 1 << 20).unwrap();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for round in 0..300 {
+                fixture.write(ino, 0, &[7; 1 << 20]);
+                let zero = Fallocate::Zero { keep_size: false };
+                fixture.volume.fallocate(ino, range, zero).unwrap();
+                assert!(fixture.read(ino).iter().all(|&byte| byte == 0), "round {round}");
+            }
+        });
+        while !worker.is_finished() {
+            // It may find the grid too busy.
+            let _ = fixture.grid.check();
+        }
+    });
+}
+
+#[test]
+fn what_a_full_volume_has_can_be_overwritten_while_the_grid_looks_at_it() {
+    let fixture = Fixture::new(4 << 20);
+    let volume = &fixture.volume;
+    let ino = fixture.file(Ino::ROOT, "file");
+    let mut len = 0;
+    while let Ok(written) = volume.write(ino, WriteAt::Offset(len), &[1; 4096], false) {
+        len += written.len as u64;
+    }
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for byte in 0..20 {
+                (0..len / 4096).for_each(|page| fixture.write(ino, page * 4096, &[byte; 4096]));
+            }
+        });
+        while !worker.is_finished() {
+            // It may find the grid too busy.
+            let _ = fixture.grid.check();
+        }
+    });
 }

@@ -116,19 +116,14 @@ impl Volume {
         free(self.grid.usage()).min(free(self.namespace.usage()))
     }
 
-    /// Lets an inode die if it has neither names nor look-ups. No lock may be held.
-    pub(super) fn bury(&self, inode: &Inode) {
-        let structure = self.structure.read();
-        let dead = self.table.take_dead_locked(inode);
-        drop(structure);
-        drop(dead);
-    }
-
-    /// Drops look-ups of an inode, which may be its death.
+    /// Drops look-ups of an inode, which may be its death. No lock may be held.
     pub(super) fn drop_lookups(&self, ino: Ino, count: u64) {
-        if let Some(inode) = self.table.forget(ino, count) {
-            self.bury(&inode);
-        }
+        let structure = self.structure.read();
+        let inode = self.table.forget_locked(ino, count);
+        let dead = inode.and_then(|inode| self.table.take_dead_locked(&inode));
+        drop(structure);
+        // Its content ends without a lock.
+        drop(dead);
     }
 
     /// Runs an operation that needs memory; where there is none, but unlinked files wait to be forgotten, it gives the

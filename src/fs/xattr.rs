@@ -1,7 +1,7 @@
 //! Extended attributes, bounded as Linux bounds them and charged to the budget.
 
 use super::acl;
-use super::inode::{Inode, Meta};
+use super::inode::{Inode, Meta, S_ISGID};
 use super::volume::Volume;
 use super::xattr_store::{ACL_ACCESS, ACL_DEFAULT, discard, store};
 use crate::limits::{XATTR_NAME_MAX, XATTR_SIZE_MAX};
@@ -38,7 +38,13 @@ pub(super) fn get(volume: &Volume, ino: Ino, name: &[u8]) -> Result<Box<[u8]>> {
     value.cloned().ok_or_else(|| ErrorKind::NoAttribute.into())
 }
 
-pub(super) fn set(volume: &Volume, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+pub(super) fn set(
+    volume: &Volume,
+    caller: Caller,
+    ino: Ino,
+    (name, value): (&[u8], &[u8]),
+    mode: XattrMode,
+) -> Result<()> {
     let inode = volume.table.get(ino)?;
     check_name(&inode, name, true)?;
     if value.len() > XATTR_SIZE_MAX {
@@ -53,11 +59,20 @@ pub(super) fn set(volume: &Volume, ino: Ino, name: &[u8], value: &[u8], mode: Xa
     check_mode(&meta, name, mode)?;
     if name == ACL_ACCESS || name == ACL_DEFAULT {
         acl::set(volume, inode.kind, &mut meta, name, value)?;
+        if name == ACL_ACCESS && inode.kind == FileKind::Regular && is_stranger(caller, &meta) {
+            meta.mode &= !S_ISGID;
+        }
     } else {
         store(volume, &mut meta, name, value)?;
     }
     meta.ctime = volume.now();
     Ok(())
+}
+
+/// Whether a caller may not set set-group-ID: an access list sets the mode, and chmod(2) takes the bit from such a caller
+/// too. Only the effective group is known here.
+fn is_stranger(caller: Caller, meta: &Meta) -> bool {
+    caller.uid != 0 && caller.gid != meta.gid
 }
 
 fn check_mode(meta: &Meta, name: &[u8], mode: XattrMode) -> Result<()> {

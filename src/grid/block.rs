@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::budget::{Account, Pool};
 use super::index::{BlockIndex, Slice};
@@ -40,10 +40,14 @@ impl Block {
 
     /// Whether another handle exists, so that the block must not be written to.
     ///
-    /// A `false` holds until the handle is cloned. A `true` may also come from the grid itself, which found the block
-    /// by its index just now.
+    /// A `false` holds until the handle is cloned. The grid's own holds on a block, which it found by its index, do not
+    /// count: they are waited for.
     pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        let shared = || Arc::strong_count(&self.0) > 1;
+        shared() && {
+            let _no_holds = self.0.home.holds.write();
+            shared()
+        }
     }
 
     /// Calls `f` with the bytes of the slice (cut at the block's end) under the block's read lock.
@@ -185,25 +189,35 @@ impl Entry {
         }
     }
 
-    fn pin(&self) -> Option<Pin> {
+    fn pin<'a>(&self, hold: RwLockReadGuard<'a, ()>) -> Option<Pin<'a>> {
         match self {
             Self::Kept(kept) => Some(Pin::Kept(kept.clone())),
-            Self::Lent(lent) => lent.upgrade().map(|lent| Pin::Lent(Block(lent))),
+            Self::Lent(lent) => {
+                let block = Block(lent.upgrade()?);
+                Some(Pin::Lent(Held { block, _hold: hold }))
+            }
         }
     }
 }
 
 /// A block found by its index, which lives at least as long as this.
-pub(super) enum Pin {
+pub(super) enum Pin<'a> {
     Kept(Arc<Kept>),
-    Lent(Block),
+    Lent(Held<'a>),
 }
 
-impl Pin {
+/// A lent block in the hands of the grid.
+pub(super) struct Held<'a> {
+    block: Block,
+    /// Last, so that it ends after the block was let go.
+    _hold: RwLockReadGuard<'a, ()>,
+}
+
+impl Pin<'_> {
     pub(super) fn memory(&self) -> &Memory {
         match self {
             Self::Kept(kept) => kept.memory(),
-            Self::Lent(block) => block.memory(),
+            Self::Lent(held) => held.block.memory(),
         }
     }
 }
@@ -235,7 +249,7 @@ impl Homes {
     }
 }
 
-/// Blocks of which a walk holds handles at a time: they count as shared meanwhile.
+/// Blocks that a walk holds at a time.
 const PINS_AT_ONCE: usize = 64;
 
 /// Index 0 is for a superblock.
@@ -245,6 +259,8 @@ const FIRST_LENT: u64 = 1;
 pub(super) struct Home {
     pub(super) account: Arc<Account>,
     homes: Arc<Homes>,
+    /// Held shared with each handle on a lent block that the grid has for itself, taken before it.
+    holds: RwLock<()>,
     index: Shards<Entry>,
     /// Where to look for a fresh index.
     next: AtomicU64,
@@ -257,6 +273,7 @@ impl Home {
         let home = Arc::new(Self {
             account: Arc::new(account),
             homes,
+            holds: RwLock::new(()),
             index: Shards::new(),
             next: AtomicU64::new(FIRST_LENT),
             closed: AtomicBool::new(false),
@@ -266,8 +283,16 @@ impl Home {
     }
 
     /// The block at an index. To be dropped without a lock held.
-    pub(super) fn pin(&self, index: BlockIndex) -> Option<Pin> {
-        self.index.view(index.get(), |entry| entry.and_then(Entry::pin))
+    pub(super) fn pin(&self, index: BlockIndex) -> Option<Pin<'_>> {
+        let hold = self.hold();
+        self.index
+            .view(index.get(), |entry| entry.and_then(|entry| entry.pin(hold)))
+    }
+
+    /// The right to a handle on a lent block. A thread may have several: it does not queue behind those who wait for
+    /// the first of them to end.
+    fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.holds.read_recursive()
     }
 
     /// The kept block at an index.
@@ -380,15 +405,19 @@ impl Home {
     }
 
     /// Calls `f` with every block, holding no lock; how many entries were found dead.
-    pub(super) fn each_block(&self, mut f: impl FnMut(Pin)) -> usize {
+    pub(super) fn each_block(&self, mut f: impl FnMut(Pin<'_>)) -> usize {
         let mut dead = 0;
         for shard in 0..self.index.count() {
             let mut from = Some(0);
             while let Some(start) = from {
+                let first = self.hold();
                 let some: Vec<_> = self.index.view_shard(shard, |map| {
                     let entries = map.range(start..).take(PINS_AT_ONCE);
-                    entries.map(|(&index, entry)| (index, entry.pin())).collect()
+                    entries
+                        .map(|(&index, entry)| (index, entry.pin(self.hold())))
+                        .collect()
                 });
+                drop(first);
                 let full = some.len() == PINS_AT_ONCE;
                 from = some.last().filter(|_| full).map(|&(index, _)| index + 1);
                 dead += some.iter().filter(|(_, pin)| pin.is_none()).count();

@@ -17,6 +17,8 @@
 //! namespace table      Grid::namespaces
 //! records              Namespace::records         swapping or finding the blocks of a record
 //! compacting           Pool::compacting           one thread brings small blocks together at a time
+//! holds                Home::holds                shared with the grid's own handles on lent blocks; exclusive, with
+//!                                                 nothing below it, to tell whether a block has others
 //! index shard          Shards                     one at a time; never while a block is dropped
 //! block                Memory::lock               copies of at most a block under it; compacting only tries it
 //! trimming             Arena::trimming            one thread gives pages back at a time

@@ -124,7 +124,7 @@ impl Namespace {
     }
 
     /// Length and blocks of a record; they stay as they are while pinned, but for puts to their indexes.
-    fn pin_record(&self, first: BlockIndex) -> Result<(u64, Vec<Pin>)> {
+    fn pin_record(&self, first: BlockIndex) -> Result<(u64, Vec<Pin<'_>>)> {
         // Declared before the lock, so that a block that ends with its pin ends after it.
         let mut pins = Vec::new();
         let _whole = self.records.read();

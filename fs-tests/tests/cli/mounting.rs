@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use fs_tests::harness::{Scratch, binary, run};
 
-use crate::support::{Detached, eventually, fails, is_mounted, mount_line, okapi, stat, text};
+use crate::support::{Detached, eventually, fails, is_mounted, mount_line, okapi, served_by, stat, text};
 
 #[test]
 fn options_shape_the_drive() {
@@ -150,6 +150,30 @@ fn a_second_drive_on_the_same_place_is_refused() {
         &["already"],
     );
     assert!(drive.is_running());
+}
+
+#[test]
+fn a_copy_of_the_program_under_the_name_of_the_helper_mounts_too() {
+    let links = Scratch::new();
+    let helper = links.path().join("mount.fuse.okapi");
+    run(Command::new("cp").arg(binary()).arg(&helper));
+    let dir = Scratch::new();
+    let mut command = Command::new("timeout");
+    command
+        .args(["-s", "KILL", "5"])
+        .arg(&helper)
+        .arg("ram")
+        .arg(dir.path())
+        .args(["-o", "size=8M"])
+        .stdin(Stdio::null());
+    let output = command.output().expect("the helper runs");
+    fs::remove_file(&helper).expect("the copy is ours");
+    assert!(output.status.success(), "{output:?}");
+    let drive = Detached {
+        pid: served_by(dir.path()),
+        dir,
+    };
+    drive.unmount();
 }
 
 #[test]

@@ -134,3 +134,16 @@ fn an_acl_that_says_no_more_than_the_mode_is_the_mode() {
         assert_eq!(get(&a), ["group::r-x", "other::r--", "user::rwx"]);
     });
 }
+
+#[test]
+fn an_acl_by_a_stranger_to_the_group_takes_set_group_id_away() {
+    on_both(|dir| {
+        let a = file(dir.join("a"), b"");
+        std::os::unix::fs::chown(&a, Some(54_321), Some(54_322)).unwrap();
+        chmod(&a, 0o2755);
+        as_user(54_321, 54_322, || set(&["-m", "u:54323:r"], &a));
+        assert_eq!(mode(&a), 0o2755);
+        as_user(54_321, 54_321, || set(&["-m", "u:54324:r"], &a));
+        assert_eq!(mode(&a), 0o755);
+    });
+}

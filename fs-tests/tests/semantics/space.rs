@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use fs_tests::harness::{Drive, Place, Tmpfs};
+use fs_tests::sys::Mapping;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
@@ -91,5 +92,20 @@ fn a_drive_has_as_many_inodes_as_it_was_given() {
     assert_eq!((stat.files(), stat.files_free()), (100, 0));
     fs::remove_file(drive.path().join("0")).unwrap();
     fs::create_dir(drive.path().join("dir")).unwrap();
+    drive.check();
+}
+
+#[test]
+fn mapped_bytes_that_find_no_room_are_reported() {
+    let drive = Drive::mount(&["--size", "16M"]);
+    let free = free_bytes(drive.path()) as usize;
+    file(drive.path().join("filler"), &vec![9; free - (400 << 10)]);
+    let path = file(drive.path().join("mapped"), b"");
+    let mapped = open_rw(&path);
+    mapped.set_len(1 << 20).unwrap();
+    let mut mapping = Mapping::new(&mapped, 0, 1 << 20, true).unwrap();
+    // one request of the kernel, of which only a part finds room
+    mapping.write(0, &vec![7; 1 << 20]);
+    assert_eq!(mapping.sync().unwrap_err(), Errno::ENOSPC);
     drive.check();
 }

@@ -416,6 +416,11 @@ impl fuser::Filesystem for FuseAdapter {
         let _span = self.enter(Operation::Write, number);
         let clear = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         match self.fs.write(ino(number), WriteAt::Offset(offset), bytes, clear) {
+            // The kernel takes pages that it writes back for clean whatever the number in the answer is: an error alone
+            // tells the program that some of a mapping's bytes are lost.
+            Ok(written) if flags.contains(WriteFlags::FUSE_WRITE_CACHE) && written.len < bytes.len() => {
+                reply.error(Errno::ENOSPC);
+            }
             // A request carries at most `FUSE_WRITE_MAX` bytes.
             Ok(written) => reply.written(written.len as u32),
             Err(error) => reply.error(errno(&error)),
