@@ -1,6 +1,7 @@
 //! Compares the model with a dump of a real filesystem: names, attributes, bytes, holes, attributes, times.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use super::op::AttrAnswer;
 use super::pages::{PAGE, PageState, Pages};
@@ -171,7 +172,7 @@ impl Model {
             for stamp in of_one_tick {
                 if let Some(latest) = latest.filter(|latest| stamp.time <= latest.time) {
                     wrong.push(format!(
-                        "{stamp:?} is not later than {latest:?}; now is tick {}",
+                        "{stamp} is not later than {latest}; now is tick {}",
                         self.tick
                     ));
                 }
@@ -181,8 +182,20 @@ impl Model {
     }
 }
 
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            tick,
+            time,
+            which,
+            ino,
+        } = self;
+        write!(f, "{which} {time:?} of inode {ino}, from tick {tick},")
+    }
+}
+
 /// A timestamp that an operation took from the clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Stamp {
     /// Number of the operation.
     tick: u64,
