@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
 
 use super::inode::{Body, Directory, Inode};
 use super::names::entry_cost;
@@ -12,10 +10,6 @@ use super::volume::Volume;
 use crate::limits::BLOCK_COST;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
-
-/// Times that a check looks whether an inode that nobody uses is gone, and how long it waits in between.
-const BURIAL_WAITS: u32 = 500;
-const BURIAL_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a check went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +33,6 @@ struct Tally {
     /// Subdirectories by directory.
     subdirectories: HashMap<u64, u32>,
     charged_bytes: u64,
-    /// Inodes that nobody names or holds any more.
-    dying: Vec<Ino>,
 }
 
 impl Volume {
@@ -50,7 +42,7 @@ impl Volume {
     /// # Errors
     /// `Corrupt`, naming the first rule that does not hold and where.
     pub fn check(&self) -> Result<CheckReport> {
-        let structure = self.structure.write();
+        let _structure = self.structure.write();
         let inodes = self.table.snapshot();
         let mut tally = Tally::default();
         for inode in &inodes {
@@ -61,21 +53,7 @@ impl Volume {
         }
         check_reachable(&inodes)?;
         tally.compare_totals(self)?;
-        drop(structure);
-        self.check_burials(&tally.dying)?;
         Ok(tally.report)
-    }
-
-    /// Who drops the last look-up of an unlinked inode buries it right after: none may stay.
-    fn check_burials(&self, dying: &[Ino]) -> Result<()> {
-        for ino in dying {
-            let buried = |_: &u32| self.table.get(*ino).is_err();
-            let wait = |_: &u32| thread::sleep(BURIAL_PAUSE);
-            if (0..BURIAL_WAITS).inspect(wait).find(buried).is_none() {
-                return Err(corrupt(format!("inode {} has neither names nor look-ups", ino.0)));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -128,7 +106,7 @@ impl Tally {
         Ok(())
     }
 
-    fn compare_links(&mut self, inode: &Inode) -> Result<()> {
+    fn compare_links(&self, inode: &Inode) -> Result<()> {
         let count = |map: &HashMap<u64, u32>| map.get(&inode.ino.0).copied().unwrap_or(0);
         let names = count(&self.names);
         let nlink = inode.meta.lock().nlink;
@@ -140,10 +118,7 @@ impl Tally {
             (_, _, names) => names,
         };
         let lookups = inode.lookups.load(Ordering::Acquire);
-        if nlink == 0 && lookups == 0 {
-            self.dying.push(inode.ino);
-        }
-        if nlink != expected {
+        if nlink != expected || (nlink == 0 && lookups == 0) {
             let context = format!(
                 "inode {}: {nlink} links, {expected} expected, {names} names, {lookups} look-ups",
                 inode.ino.0
