@@ -62,9 +62,11 @@ pub const XATTR_LIST_MAX: usize = 64 << 10;
 /// process holds for it.
 pub const INODE_COST: u64 = 512;
 /// Bytes charged for a directory entry beside its name.
-pub const DENTRY_COST: u64 = 64;
+pub const DENTRY_COST: u64 = 96;
 /// Bytes charged for an extended attribute beside its name and value.
-pub const XATTR_COST: u64 = 64;
+pub const XATTR_COST: u64 = 256;
+/// Bytes charged for an extent that a range copy makes, which may have no block of its own.
+pub const EXTENT_COST: u64 = 64;
 
 /// Bytes that one FUSE write request carries at most.
 pub const FUSE_WRITE_MAX: u32 = 1 << 20;

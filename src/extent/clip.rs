@@ -24,6 +24,11 @@ impl Clip {
         self.range.len()
     }
 
+    /// Number of extents; holes have none.
+    pub fn extent_count(&self) -> u64 {
+        self.extents.len() as u64
+    }
+
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()

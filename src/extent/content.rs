@@ -31,6 +31,9 @@ pub struct Content {
     /// Invariant 6: the sum of the size classes of all extents' lengths.
     held: u64,
 
+    /// Invariant 7: the number of extents.
+    extents: u64,
+
     /// Block size of the namespace, for the check; 0 before the first extent.
     block_size: u32,
 }
@@ -56,9 +59,9 @@ impl Content {
         self.held
     }
 
-    /// Number of extents; takes time in proportion to it.
+    /// Number of extents.
     pub fn extent_count(&self) -> u64 {
-        self.map.iter_from(0).count() as u64
+        self.extents
     }
 
     /// Sets the length, at most `FILE_SIZE_MAX`: cut bytes give their memory back, new bytes are a hole.
@@ -76,7 +79,7 @@ impl Content {
     /// `Corrupt`, naming the first violation.
     pub fn check(&self) -> Result<()> {
         self.map.check()?;
-        let mut held = 0;
+        let (mut held, mut extents) = (0, 0);
         let mut free_from = 0;
         for extent in self.map.iter_from(0) {
             if let Err(what) = self.check_extent(extent, free_from) {
@@ -85,11 +88,12 @@ impl Content {
             }
             free_from = extent.page_end();
             held += extent.held();
+            extents += 1;
         }
-        if held != self.held || self.len > FILE_SIZE_MAX {
+        if held != self.held || extents != self.extents || self.len > FILE_SIZE_MAX {
             let what = format!(
-                "content of {} bytes: extents hold {held}, accounted are {}",
-                self.len, self.held
+                "content of {} bytes: {extents} extents hold {held}, accounted are {} with {}",
+                self.len, self.extents, self.held
             );
             return Err(Error::new(ErrorKind::Corrupt, what));
         }
@@ -127,6 +131,7 @@ impl Content {
     /// Adds an extent in pages that have none.
     pub(super) fn add(&mut self, extent: Extent) {
         self.held += extent.held();
+        self.extents += 1;
         self.map.insert(extent);
     }
 
@@ -138,9 +143,11 @@ impl Content {
 
     /// Drops the extents that start in `start..end`.
     pub(super) fn drop_extents(&mut self, start: u64, end: u64) {
-        let held = &mut self.held;
-        self.map
-            .remove_range(start, end, &mut |extent| *held -= extent.held());
+        let (held, extents) = (&mut self.held, &mut self.extents);
+        self.map.remove_range(start, end, &mut |extent| {
+            *held -= extent.held();
+            *extents -= 1;
+        });
     }
 
     /// Remembers the block size, before the first extent comes.
@@ -167,6 +174,7 @@ impl Content {
                     .remove(first)
                     .expect("the map holds what it has just shown");
                 self.held -= over.held();
+                self.extents -= 1;
                 over.into_tail(end)
             };
             self.add(right);

@@ -189,7 +189,5 @@ fn probe(namespace: &Namespace, holes: &[ByteRange]) -> Result<()> {
         .iter()
         .map(|hole| hole.len().saturating_sub(spare))
         .fold(0, u64::saturating_add);
-    namespace.charge(needed)?;
-    namespace.release(needed);
-    Ok(())
+    namespace.probe(needed)
 }

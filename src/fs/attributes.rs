@@ -6,6 +6,7 @@ use super::volume::Volume;
 use super::xattr_store;
 use crate::Result;
 use crate::clock::Timestamp;
+use crate::limits::EXTENT_COST;
 use crate::range::ByteRange;
 use crate::vfs::{Attr, FileKind, Ino, SetAttr, TimeOrNow};
 
@@ -42,6 +43,9 @@ pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<At
     if capable && (chown || changes.size.is_some()) {
         remove_capability(volume, &inode);
     }
+    if changes.size.is_some() {
+        settle_shared(volume, &inode)?;
+    }
     Ok(inode.attr())
 }
 
@@ -76,6 +80,25 @@ fn clear_privileges(kind: FileKind, meta: &mut Meta) {
 fn remove_capability(volume: &Volume, inode: &Inode) {
     let _structure = volume.structure.read();
     xattr_store::remove_capability(volume, &mut inode.meta.lock());
+}
+
+/// Gives back what was charged for extents made by copies that are there no more.
+pub(super) fn settle_shared(volume: &Volume, inode: &Inode) -> Result<()> {
+    if inode.meta.lock().shared_cost == 0 {
+        return Ok(());
+    }
+    let _structure = volume.structure.read();
+    settle_shared_locked(volume, inode)
+}
+
+/// As [`settle_shared`], with the caller holding the structure lock.
+pub(super) fn settle_shared_locked(volume: &Volume, inode: &Inode) -> Result<()> {
+    let due = inode.content()?.read().extent_count() * EXTENT_COST;
+    let mut meta = inode.meta.lock();
+    let surplus = meta.shared_cost.saturating_sub(due);
+    meta.shared_cost -= surplus;
+    volume.namespace.release(surplus);
+    Ok(())
 }
 
 /// Renews the access time by the rule of relatime: when it is not younger than the last change, or a day old.

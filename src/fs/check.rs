@@ -1,6 +1,6 @@
 //! The proof that the volume's structures fit together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -150,23 +150,24 @@ fn check_reachable(inodes: &[Arc<Inode>]) -> Result<()> {
         .iter()
         .filter_map(|inode| Some((inode.ino.0, inode.directory().ok()?.parent().0)))
         .collect();
-    for start in inodes
-        .iter()
-        .filter(|inode| inode.kind == FileKind::Directory && inode.meta.lock().nlink > 0)
-    {
+    let named = |inode: &&Arc<Inode>| inode.kind == FileKind::Directory && inode.meta.lock().nlink > 0;
+    let mut proven = HashSet::from([Ino::ROOT.0]);
+    for start in inodes.iter().filter(named) {
+        let mut path = Vec::new();
         let mut at = start.ino.0;
-        for _ in 0..=parents.len() {
-            if at == Ino::ROOT.0 {
-                break;
+        while !proven.contains(&at) {
+            path.push(at);
+            match parents.get(&at) {
+                Some(&parent) if path.len() <= parents.len() => at = parent,
+                Some(_) | None => {
+                    return Err(corrupt(format!(
+                        "directory {} does not lead to the root",
+                        start.ino.0
+                    )));
+                }
             }
-            at = parents.get(&at).copied().unwrap_or(0);
         }
-        if at != Ino::ROOT.0 {
-            return Err(corrupt(format!(
-                "directory {} does not lead to the root",
-                start.ino.0
-            )));
-        }
+        proven.extend(path);
     }
     Ok(())
 }

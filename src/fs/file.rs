@@ -1,15 +1,21 @@
-//! The bytes of regular files: read, write, fallocate, seek, copy. No lock above the content's is taken.
+//! The bytes of regular files: read, write, fallocate, seek, copy. All but the copy take no lock above the content's.
 
-use super::attributes::{content_changed, touch_atime};
+use super::attributes::{content_changed, settle_shared, settle_shared_locked, touch_atime};
 use super::volume::Volume;
+use crate::limits::EXTENT_COST;
 use crate::range::ByteRange;
 use crate::vfs::{CopyRange, Fallocate, Ino, SeekTo, WriteAt, Written};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) fn read(volume: &Volume, ino: Ino, (offset, len): (u64, usize), out: &mut Vec<u8>) -> Result<()> {
     let inode = volume.table.get(ino)?;
-    let plan = inode.content()?.read().plan(offset, len);
+    let content = inode.content()?.read();
+    let reading = inode.readers.read();
+    let plan = content.plan(offset, len);
+    drop(content);
     plan.append_to(out);
+    drop(plan);
+    drop(reading);
     touch_atime(volume, &inode);
     Ok(())
 }
@@ -31,7 +37,11 @@ pub(super) fn write(
     if bytes.is_empty() {
         return Ok(Written { offset, len: 0 });
     }
-    let len = content.write(&volume.namespace, offset, bytes)?;
+    let len = content.write(&volume.namespace, offset, bytes).or_else(|_full| {
+        // A block that a reader has pinned is copied, unless there is no room for the copy.
+        let _no_readers = inode.readers.write();
+        content.write(&volume.namespace, offset, bytes)
+    })?;
     drop(content);
     content_changed(volume, &inode, clear_privileges);
     Ok(Written { offset, len })
@@ -65,7 +75,7 @@ pub(super) fn fallocate(volume: &Volume, ino: Ino, range: ByteRange, mode: Fallo
     }
     drop(content);
     content_changed(volume, &inode, false);
-    Ok(())
+    settle_shared(volume, &inode)
 }
 
 pub(super) fn seek(volume: &Volume, ino: Ino, offset: u64, to: SeekTo) -> Result<u64> {
@@ -99,10 +109,18 @@ pub(super) fn copy_range(volume: &Volume, copy: &CopyRange, clear_privileges: bo
         }
         content.clip(from)
     };
-    let copied = target
+    // Where source and target lie differently in their blocks, an extent becomes two.
+    let cost = 2 * clip.extent_count() * EXTENT_COST;
+    let structure = volume.structure.read();
+    volume.namespace.charge(cost)?;
+    let pasted = target
         .content()?
         .write()
-        .paste(&volume.namespace, copy.target_offset, &clip)?;
+        .paste(&volume.namespace, copy.target_offset, &clip);
+    target.meta.lock().shared_cost += cost;
+    settle_shared_locked(volume, &target)?;
+    drop(structure);
+    let copied = pasted?;
     content_changed(volume, &target, clear_privileges);
     touch_atime(volume, &source);
     Ok(copied)

@@ -47,6 +47,9 @@ pub(super) struct Inode {
     pub(super) lookups: AtomicU64,
     /// Attributes; its place in the lock order is in [`super`].
     pub(super) meta: Mutex<Meta>,
+    /// Held shared by readers while they copy from pinned blocks; below `content` in the lock order. A writer without
+    /// memory to copy such a block waits for them here, and writes in place.
+    pub(super) readers: RwLock<()>,
     /// What differs by kind; never changes its kind.
     pub(super) body: Body,
 }
@@ -64,6 +67,8 @@ pub(super) struct Meta {
     pub(super) btime: Timestamp,
     /// `None` where there are none, so that the many inodes without pay one word.
     pub(super) xattrs: Option<Box<Xattrs>>,
+    /// Bytes charged for extents that range copies made: at most `EXTENT_COST` for each extent there is.
+    pub(super) shared_cost: u64,
 }
 
 impl Meta {
@@ -79,6 +84,7 @@ impl Meta {
             ctime: now,
             btime: now,
             xattrs: None,
+            shared_cost: 0,
         }
     }
 
@@ -187,8 +193,9 @@ impl Inode {
         } else {
             0
         };
-        let xattrs = self.meta.lock().xattrs.as_deref().map_or(0, xattrs_cost);
-        INODE_COST + target as u64 + xattrs
+        let meta = self.meta.lock();
+        let xattrs = meta.xattrs.as_deref().map_or(0, xattrs_cost);
+        INODE_COST + target as u64 + xattrs + meta.shared_cost
     }
 
     /// Adds a look-up; the caller holds the lock that keeps the inode's name in place.

@@ -25,9 +25,11 @@
 //!    |
 //! meta (Inode)         one at a time
 //!    |
-//! content (Inode)      one at a time; below it come the grid's locks
+//! content (Inode)      one at a time
+//!    |
+//! readers (Inode)      shared while bytes are copied out; below it come the grid's locks
 //! ```
-//! Data operations (read, write, fallocate, seek, copy) take neither of the first two.
+//! Data operations (read, write, fallocate, seek) take neither of the first two; a copy charges for what it shares.
 
 mod acl;
 mod attributes;

@@ -153,6 +153,7 @@ fn make(
         ino,
         kind,
         lookups: AtomicU64::new(1),
+        readers: RwLock::new(()),
         meta: Mutex::new(meta),
         body,
     }))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::directory::{Entries, Target};
 use super::inode::{Body, Inode, Meta};
@@ -269,6 +269,7 @@ impl Job<'_> {
             ino,
             kind: FileKind::CharDevice,
             lookups: AtomicU64::new(0),
+            readers: RwLock::new(()),
             meta: Mutex::new(Meta::new(0, owner, 1, self.now)),
             body: Body::Special(0),
         }

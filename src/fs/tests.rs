@@ -535,3 +535,63 @@ fn what_a_full_volume_has_can_be_overwritten_while_the_grid_looks_at_it() {
         }
     });
 }
+
+#[test]
+fn a_page_copied_over_and_over_is_bounded_by_the_size() {
+    let fixture = Fixture::new(4 << 20);
+    let before = fixture.volume.stat();
+    let ino = fixture.file(Ino::ROOT, "f");
+    fixture.write(ino, 0, &[7; 4096]);
+    let mut len = 4096;
+    let error = loop {
+        let copy = CopyRange {
+            source: ino,
+            source_offset: 0,
+            target: ino,
+            target_offset: len,
+            len,
+        };
+        match fixture.volume.copy_range(&copy, false) {
+            Ok(copied) => len += copied,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    let charged = fixture.volume.stat().usage.metadata_bytes;
+    assert!(
+        charged >= len / 4096 * 32,
+        "{charged} bytes are charged for {len} bytes of one page"
+    );
+    let truncate = SetAttr {
+        size: Some(4096),
+        ..SetAttr::default()
+    };
+    fixture.volume.setattr(USER, ino, &truncate).unwrap();
+    assert!(
+        fixture.volume.stat().usage.metadata_bytes < 2048,
+        "a cut gives back"
+    );
+    fixture.volume.unlink(Ino::ROOT, b"f").unwrap();
+    fixture.volume.forget(ino, 1);
+    assert_eq!(fixture.volume.stat(), before);
+}
+
+#[test]
+fn overwriting_a_full_volume_succeeds_while_others_read() {
+    let fixture = Fixture::new(4 << 20);
+    let ino = fixture.file(Ino::ROOT, "f");
+    let chunk = vec![7u8; 64 << 10];
+    while fixture.volume.write(ino, WriteAt::End, &chunk, false).is_ok() {}
+    let size = fixture.volume.getattr(ino).unwrap().size;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 0..20_000u64 {
+                let offset = n * 4096 % (size - 4096);
+                fixture.write(ino, offset, &chunk[..4096]);
+            }
+        });
+        while !writer.is_finished() {
+            fixture.read(ino);
+        }
+    });
+}

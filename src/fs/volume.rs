@@ -73,6 +73,7 @@ impl Volume {
             ino,
             kind: FileKind::Directory,
             lookups: AtomicU64::new(1),
+            readers: RwLock::new(()),
             meta: Mutex::new(Meta::new(
                 config.root_mode & MODE_MASK,
                 (config.uid, config.gid),

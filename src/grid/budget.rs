@@ -290,6 +290,16 @@ impl Account {
         Ok(())
     }
 
+    /// Whether so many bytes could be charged just now.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded` where not.
+    pub(super) fn probe(&self, bytes: u64) -> Result<()> {
+        self.try_charge(bytes)?;
+        self.release(bytes);
+        Ok(())
+    }
+
     /// Returns what [`Account::charge`] took.
     pub(super) fn discharge(&self, bytes: u64) {
         let before = self.external.fetch_sub(bytes, Ordering::Relaxed);

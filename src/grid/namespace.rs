@@ -128,6 +128,14 @@ impl Namespace {
         self.account().charge(bytes)
     }
 
+    /// Whether so many bytes could be charged just now.
+    ///
+    /// # Errors
+    /// `NoSpace`, `QuotaExceeded` where not.
+    pub fn probe(&self, bytes: u64) -> Result<()> {
+        self.account().probe(bytes)
+    }
+
     /// Returns what [`Namespace::charge`] took.
     ///
     /// # Panics
