@@ -89,7 +89,7 @@ fn run(name: &str, sides: &mut [Side], ops: u64) {
 #[test]
 fn the_model_answers_as_tmpfs() {
     let tmpfs = Tmpfs::mount("1G");
-    run("tmpfs", &mut [Side::new(&tmpfs, false)], 60_000);
+    run("tmpfs", &mut [Side::new(&tmpfs, false)], 100_000);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_drive_answers_as_tmpfs_and_the_model() {
     run(
         "mount",
         &mut [Side::new(&tmpfs, false), Side::new(&drive, true)],
-        20_000,
+        60_000,
     );
     drive.check();
 }

@@ -310,12 +310,12 @@ fn what_a_full_volume_refuses_changes_nothing() {
         block_size: 4 << 10,
         ..TINY
     };
-    run("full, 4k blocks", setup, 60_000);
+    run("full, 4k blocks", setup, 30_000);
 }
 
 #[test]
 fn what_a_full_volume_of_64k_blocks_refuses_changes_nothing() {
-    run("full, 64k blocks", TINY, 60_000);
+    run("full, 64k blocks", TINY, 30_000);
 }
 
 #[test]
@@ -325,5 +325,5 @@ fn a_volume_without_free_inodes_refuses_new_ones_and_changes_nothing() {
         compare_every: 500,
         ..ROOMY
     };
-    run("few inodes", setup, 60_000);
+    run("few inodes", setup, 25_000);
 }
