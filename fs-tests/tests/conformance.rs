@@ -25,9 +25,12 @@ entries = [["nobody", "nogroup"], ["daemon", "daemon"]]
 
 /// Every operation that fsx has on Linux. It knows no FALLOC_FL_ZERO_RANGE: the model tests play that one.
 /// fsx 0.3.2 never unmaps what it maps to read, so mapread is rare enough for a million operations to stay below
-/// the kernel's limit of 65,530 mappings in one process.
+/// the kernel's limit of 65,530 mappings in one process; nor does it know that posix_fallocate refuses zero bytes.
 const FSX_CONFIG: &str = "
 flen = 1048576
+
+[opsize]
+min = 1
 
 [weights]
 close_open = 1
