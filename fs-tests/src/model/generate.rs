@@ -411,8 +411,8 @@ impl Generator {
 
     fn last_name(&mut self, model: &Model, dir: Id, existing: u64) -> Name {
         let dir = model.inode(dir).dir();
-        // in a removed directory two errors hold at once
-        if self.rng.below(400) == 0 && dir.is_none_or(|dir| !dir.removed) {
+        // below what is no directory, and in a removed one, two errors hold at once
+        if self.rng.below(400) == 0 && dir.is_some_and(|dir| !dir.removed) {
             return Name(&TOO_LONG);
         }
         let entries = dir.map(|dir| &dir.entries);
