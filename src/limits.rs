@@ -68,6 +68,18 @@ pub const XATTR_COST: u64 = 256;
 /// Bytes charged for an extent that a range copy makes, which may have no block of its own.
 pub const EXTENT_COST: u64 = 64;
 
+/// Bytes in a snapshot's name.
+pub const SNAPSHOT_NAME_MAX: usize = 255;
+/// An inode number holds the inode in its low bits, and above them the snapshot in which it is seen.
+pub const INO_BITS: u32 = 44;
+/// Snapshots that a volume makes in its life: their numbers are not used again. One more stands for the directories in
+/// which they are shown.
+pub const SNAPSHOTS_MAX: u64 = (1 << (u64::BITS - INO_BITS)) - 2;
+/// Bytes charged for a snapshot; an upper bound of what the process holds for it.
+pub const SNAPSHOT_COST: u64 = 512;
+/// Bytes charged for an inode's state that a snapshot has kept, beside its attributes, entries and extents.
+pub const RECORD_COST: u64 = 512;
+
 /// Bytes that one FUSE write request carries at most.
 pub const FUSE_WRITE_MAX: u32 = 1 << 20;
 /// Requests of the kernel's own (read-ahead) that may wait at a time.

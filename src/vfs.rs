@@ -212,6 +212,20 @@ pub struct DirEntry<'a> {
     pub attr: Option<Attr>,
 }
 
+/// What a frontend may have remembered and must ask for again: the filesystem has changed it by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outdated {
+    /// An inode's attributes, and all its bytes or entries.
+    Inode(Ino),
+    /// What a name stands for, or that it stands for nothing.
+    Entry {
+        /// Directory.
+        parent: Ino,
+        /// Name.
+        name: Box<[u8]>,
+    },
+}
+
 /// Totals of a volume (statvfs(3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatFs {

@@ -1,11 +1,11 @@
 //! Changing attributes: mode, owner, size, times; and what other operations change in passing.
 
 use super::acl;
+use super::inode::change::{Change, Writable};
 use super::inode::{Inode, MODE_MASK, Meta, S_ISGID, S_ISUID, S_IXGRP};
 use super::volume::Volume;
 use super::xattr_store;
 use crate::Result;
-use crate::clock::Timestamp;
 use crate::limits::EXTENT_COST;
 use crate::range::ByteRange;
 use crate::vfs::{Attr, FileKind, Ino, SetAttr, TimeOrNow};
@@ -14,13 +14,14 @@ use crate::vfs::{Attr, FileKind, Ino, SetAttr, TimeOrNow};
 const RELATIME_SECS: i64 = 24 * 60 * 60;
 
 pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<Attr> {
-    let inode = volume.table.get(ino)?;
+    let change = volume.change();
+    let inode = change.inode(ino)?;
     if let Some(size) = changes.size {
         ByteRange::at(0, size)?;
-        inode.content()?.write().set_len(size);
+        inode.content_mut()?.set_len(size);
     }
     let now = volume.now();
-    let mut meta = inode.meta.lock();
+    let mut meta = inode.meta_mut();
     if changes.size.is_some() {
         meta.mtime = now;
     }
@@ -41,18 +42,18 @@ pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<At
     let capable = xattr_store::has_capability(&meta);
     drop(meta);
     if capable && (chown || changes.size.is_some()) {
-        remove_capability(volume, &inode);
+        remove_capability(volume, &change, &inode);
     }
     if changes.size.is_some() {
-        settle_shared(volume, &inode)?;
+        settle_shared(volume, &change, &inode)?;
     }
     Ok(inode.attr())
 }
 
 /// Marks a file's content as changed; `privileges`: clear what a writer without privilege may not keep.
-pub(super) fn content_changed(volume: &Volume, inode: &Inode, privileges: bool) {
+pub(super) fn content_changed(volume: &Volume, change: &Change<'_>, inode: &Writable<'_>, privileges: bool) {
     let now = volume.now();
-    let mut meta = inode.meta.lock();
+    let mut meta = inode.meta_mut();
     meta.mtime = now;
     meta.ctime = now;
     if privileges {
@@ -61,7 +62,7 @@ pub(super) fn content_changed(volume: &Volume, inode: &Inode, privileges: bool) 
     let capable = xattr_store::has_capability(&meta);
     drop(meta);
     if capable {
-        remove_capability(volume, inode);
+        remove_capability(volume, change, inode);
     }
 }
 
@@ -77,39 +78,31 @@ fn clear_privileges(kind: FileKind, meta: &mut Meta) {
 }
 
 /// File capabilities do not survive a change of content or owner (capabilities(7)).
-fn remove_capability(volume: &Volume, inode: &Inode) {
-    let _structure = volume.structure.read();
-    xattr_store::remove_capability(volume, &mut inode.meta.lock());
+fn remove_capability(volume: &Volume, change: &Change<'_>, inode: &Writable<'_>) {
+    change.charging(|| xattr_store::remove_capability(volume, &mut inode.meta_mut()));
 }
 
 /// Gives back what was charged for extents made by copies that are there no more.
-pub(super) fn settle_shared(volume: &Volume, inode: &Inode) -> Result<()> {
-    if inode.meta.lock().shared_cost == 0 {
+pub(super) fn settle_shared(volume: &Volume, change: &Change<'_>, inode: &Writable<'_>) -> Result<()> {
+    if inode.meta().shared_cost == 0 {
         return Ok(());
     }
-    let _structure = volume.structure.read();
-    settle_shared_locked(volume, inode)
-}
-
-/// As [`settle_shared`], with the caller holding the structure lock.
-pub(super) fn settle_shared_locked(volume: &Volume, inode: &Inode) -> Result<()> {
-    let due = inode.content()?.read().extent_count() * EXTENT_COST;
-    let mut meta = inode.meta.lock();
-    let surplus = meta.shared_cost.saturating_sub(due);
-    meta.shared_cost -= surplus;
-    volume.namespace.release(surplus);
-    Ok(())
+    change.charging(|| {
+        let due = inode.content()?.extent_count() * EXTENT_COST;
+        let mut meta = inode.meta_mut();
+        let surplus = meta.shared_cost.saturating_sub(due);
+        meta.shared_cost -= surplus;
+        volume.namespace.release(surplus);
+        Ok(())
+    })
 }
 
 /// Renews the access time by the rule of relatime: when it is not younger than the last change, or a day old.
 pub(super) fn touch_atime(volume: &Volume, inode: &Inode) {
     let now = volume.now();
-    let mut meta = inode.meta.lock();
-    let outdated = |than: Timestamp| meta.atime <= than;
-    if outdated(meta.mtime)
-        || outdated(meta.ctime)
-        || now.secs.saturating_sub(meta.atime.secs) >= RELATIME_SECS
-    {
-        meta.atime = now;
-    }
+    inode.touch_atime(now, |meta| {
+        meta.atime <= meta.mtime
+            || meta.atime <= meta.ctime
+            || now.secs.saturating_sub(meta.atime.secs) >= RELATIME_SECS
+    });
 }

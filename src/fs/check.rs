@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::directory::entry_cost;
 use super::inode::{Body, Directory, Inode};
-use super::names::entry_cost;
+use super::snapshot;
 use super::volume::Volume;
 use crate::limits::BLOCK_COST;
 use crate::vfs::{FileKind, Ino};
@@ -22,6 +23,8 @@ pub struct CheckReport {
     pub entries: u64,
     /// Regular files, whose extents were all verified.
     pub files: u64,
+    /// Snapshots, each walked in full.
+    pub snapshots: u64,
 }
 
 /// What was counted on the way, to be compared with what the inodes say.
@@ -36,12 +39,14 @@ struct Tally {
 }
 
 impl Volume {
-    /// Verifies every structure of the volume: names, link counts, extents, accounting. Operations that change
-    /// names wait meanwhile.
+    /// Verifies every structure of the volume: names, link counts, extents, snapshots, accounting. Operations that
+    /// change names wait meanwhile.
     ///
     /// # Errors
     /// `Corrupt`, naming the first rule that does not hold and where.
     pub fn check(&self) -> Result<CheckReport> {
+        let _managing = self.managing.lock();
+        let snapshots = self.snapshots.read();
         let _structure = self.structure.write();
         let inodes = self.table.snapshot();
         let mut tally = Tally::default();
@@ -52,6 +57,8 @@ impl Volume {
             tally.compare_links(inode)?;
         }
         check_reachable(&inodes)?;
+        tally.report.snapshots = snapshots.len() as u64;
+        tally.charged_bytes += snapshot::check::check(self, &snapshots)?;
         tally.compare_totals(self)?;
         Ok(tally.report)
     }
@@ -65,11 +72,11 @@ impl Tally {
     fn visit(&mut self, volume: &Volume, inode: &Inode) -> Result<()> {
         self.report.inodes += 1;
         self.charged_bytes += inode.cost();
-        match &inode.body {
+        match inode.body() {
             Body::Directory(directory) => self.visit_directory(volume, inode.ino, directory),
-            Body::File(content) => {
+            Body::File(_) => {
                 self.report.files += 1;
-                let checked = content.read().check();
+                let checked = inode.content()?.check();
                 checked.map_err(|error| corrupt(format!("inode {}", inode.ino.0)).with_source(error))
             }
             Body::Symlink(_) | Body::Special(_) => Ok(()),
@@ -78,7 +85,7 @@ impl Tally {
 
     fn visit_directory(&mut self, volume: &Volume, ino: Ino, directory: &Directory) -> Result<()> {
         self.report.directories += 1;
-        let entries = directory.entries.read();
+        let entries = directory.entries();
         entries
             .check()
             .map_err(|error| corrupt(format!("directory {}", ino.0)).with_source(error))?;
@@ -96,7 +103,7 @@ impl Tally {
                 return Err(corrupt(format!("directory {}: {name} has the wrong type", ino.0)));
             }
             *self.names.entry(target.ino.0).or_default() += 1;
-            if let Body::Directory(below) = &child.body {
+            if let Body::Directory(below) = child.body() {
                 *self.subdirectories.entry(ino.0).or_default() += 1;
                 if below.parent() != ino {
                     return Err(corrupt(format!("directory {}: {name} hangs elsewhere", ino.0)));
@@ -109,7 +116,7 @@ impl Tally {
     fn compare_links(&self, inode: &Inode) -> Result<()> {
         let count = |map: &HashMap<u64, u32>| map.get(&inode.ino.0).copied().unwrap_or(0);
         let names = count(&self.names);
-        let nlink = inode.meta.lock().nlink;
+        let nlink = inode.meta().nlink;
         let expected = match (inode.kind, inode.ino, names) {
             (FileKind::Directory, Ino::ROOT, 0) | (FileKind::Directory, _, 1) => {
                 2 + count(&self.subdirectories)
@@ -150,7 +157,7 @@ fn check_reachable(inodes: &[Arc<Inode>]) -> Result<()> {
         .iter()
         .filter_map(|inode| Some((inode.ino.0, inode.directory().ok()?.parent().0)))
         .collect();
-    let named = |inode: &&Arc<Inode>| inode.kind == FileKind::Directory && inode.meta.lock().nlink > 0;
+    let named = |inode: &&Arc<Inode>| inode.kind == FileKind::Directory && inode.meta().nlink > 0;
     let mut proven = HashSet::from([Ino::ROOT.0]);
     for start in inodes.iter().filter(named) {
         let mut path = Vec::new();

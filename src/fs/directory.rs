@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
+use crate::limits::DENTRY_COST;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
 
@@ -14,6 +15,11 @@ pub(super) const COOKIE_DOT_DOT: u64 = 2;
 
 /// Tombstones that a small directory may keep before it is compacted.
 const TOMBSTONES_MIN: usize = 32;
+
+/// Bytes charged for an entry of this name.
+pub(super) fn entry_cost(name: &[u8]) -> u64 {
+    DENTRY_COST + name.len() as u64
+}
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +57,16 @@ pub(super) struct Entries {
 
 impl Entries {
     pub(super) fn new() -> Self {
+        Self::from_cookie(COOKIE_DOT_DOT + 1)
+    }
+
+    /// No entries; the first that is added gets this cookie.
+    pub(super) fn from_cookie(next_cookie: u64) -> Self {
         Self {
             entries: Vec::new(),
             by_name: HashTable::new(),
             live: 0,
-            next_cookie: COOKIE_DOT_DOT + 1,
+            next_cookie,
             hasher: RandomState::new(),
             removed: false,
         }
@@ -72,6 +83,17 @@ impl Entries {
     pub(super) fn get(&self, name: &[u8]) -> Option<Target> {
         let position = self.position(name)?;
         self.entries[position].target
+    }
+
+    /// As [`Entries::get`], with the entry's place in the listing.
+    pub(super) fn find(&self, name: &[u8]) -> Option<(&Entry, Target)> {
+        let entry = &self.entries[self.position(name)?];
+        Some((entry, entry.target?))
+    }
+
+    /// The cookie of the next entry that is added: all that are there have smaller ones.
+    pub(super) fn next_cookie(&self) -> u64 {
+        self.next_cookie
     }
 
     /// Adds an entry at the end of the listing.
@@ -102,7 +124,8 @@ impl Entries {
         self.entries[position].target = Some(target);
     }
 
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Target> {
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<(Entry, Target)> {
         let hash = self.hasher.hash_one(name);
         let entries = &self.entries;
         let found = self
@@ -111,11 +134,16 @@ impl Entries {
             .ok()?;
         let (position, _) = found.remove();
         let entry = &mut self.entries[position as usize];
-        entry.name = Box::default();
-        let target = entry.target.take();
+        let tombstone = Entry {
+            cookie: entry.cookie,
+            name: Box::default(),
+            target: None,
+        };
+        let removed = std::mem::replace(entry, tombstone);
+        let target = removed.target.expect("a name that is found has a target");
         self.live -= 1;
         self.compact_if_sparse();
-        target
+        Some((removed, target))
     }
 
     /// Entries behind `cookie`, in order.
@@ -241,7 +269,7 @@ mod tests {
             entries.insert(&n.to_le_bytes(), target(n)).unwrap();
         }
         for n in 0..10_000u64 {
-            assert_eq!(entries.remove(&n.to_le_bytes()), Some(target(n)));
+            assert_eq!(entries.remove(&n.to_le_bytes()).unwrap().1, target(n));
         }
         entries.check().unwrap();
         assert!(entries.is_empty() && entries.entries.capacity() <= 2 * TOMBSTONES_MIN + 2);

@@ -1,15 +1,29 @@
 //! The bytes of regular files: read, write, fallocate, seek, copy. All but the copy take no lock above the content's.
 
-use super::attributes::{content_changed, settle_shared, settle_shared_locked, touch_atime};
+use std::sync::Arc;
+
+use super::attributes::{content_changed, settle_shared, touch_atime};
+use super::inode::Inode;
+use super::snapshot::list::Snapshots;
+use super::snapshot::place::is_shown;
+use super::snapshot::view::View;
 use super::volume::Volume;
+use crate::extent::{Clip, Content};
 use crate::limits::EXTENT_COST;
 use crate::range::ByteRange;
 use crate::vfs::{CopyRange, Fallocate, Ino, SeekTo, WriteAt, Written};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) fn read(volume: &Volume, ino: Ino, (offset, len): (u64, usize), out: &mut Vec<u8>) -> Result<()> {
+    if is_shown(ino) {
+        volume
+            .view(|view| view.content(ino))?
+            .plan(offset, len)
+            .append_to(out);
+        return Ok(());
+    }
     let inode = volume.table.get(ino)?;
-    let content = inode.content()?.read();
+    let content = inode.content()?;
     let reading = inode.readers.read();
     let plan = content.plan(offset, len);
     drop(content);
@@ -27,8 +41,9 @@ pub(super) fn write(
     bytes: &[u8],
     clear_privileges: bool,
 ) -> Result<Written> {
-    let inode = volume.table.get(ino)?;
-    let mut content = inode.content()?.write();
+    let change = volume.change();
+    let inode = change.inode(ino)?;
+    let mut content = inode.content_mut()?;
     let offset = match at {
         WriteAt::Offset(offset) => offset,
         WriteAt::End => content.len(),
@@ -43,19 +58,20 @@ pub(super) fn write(
         content.write(&volume.namespace, offset, bytes)
     })?;
     drop(content);
-    content_changed(volume, &inode, clear_privileges);
+    content_changed(volume, &change, &inode, clear_privileges);
     Ok(Written { offset, len })
 }
 
 pub(super) fn fallocate(volume: &Volume, ino: Ino, range: ByteRange, mode: Fallocate) -> Result<()> {
-    let inode = volume.table.get(ino)?;
+    let change = volume.change();
+    let inode = change.inode(ino)?;
     if range.is_empty() {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
             "a range to allocate or punch needs a length above 0",
         ));
     }
-    let mut content = inode.content()?.write();
+    let mut content = inode.content_mut()?;
     let grow_to = match mode {
         Fallocate::Allocate { keep_size } => {
             content.allocate(&volume.namespace, range)?;
@@ -74,54 +90,78 @@ pub(super) fn fallocate(volume: &Volume, ino: Ino, range: ByteRange, mode: Fallo
         content.set_len(end);
     }
     drop(content);
-    content_changed(volume, &inode, false);
-    settle_shared(volume, &inode)
+    content_changed(volume, &change, &inode, false);
+    settle_shared(volume, &change, &inode)
 }
 
 pub(super) fn seek(volume: &Volume, ino: Ino, offset: u64, to: SeekTo) -> Result<u64> {
-    let inode = volume.table.get(ino)?;
-    let content = inode.content()?.read();
-    let found = match to {
+    let seek = |content: &Content| match to {
         SeekTo::Data => content.seek_data(offset),
         SeekTo::Hole => content.seek_hole(offset),
+    };
+    let found = match is_shown(ino) {
+        true => seek(&volume.view(|view| view.content(ino))?),
+        false => seek(&*volume.table.get(ino)?.content()?),
     };
     found.ok_or_else(|| ErrorKind::BeyondEnd.into())
 }
 
 /// The source is pinned before the target is locked, so that no two contents are locked at once.
 pub(super) fn copy_range(volume: &Volume, copy: &CopyRange, clear_privileges: bool) -> Result<u64> {
-    let source = volume.table.get(copy.source)?;
-    let target = volume.table.get(copy.target)?;
     let to = ByteRange::at(copy.target_offset, copy.len)?;
     let from = ByteRange::at(copy.source_offset, copy.len)?;
-    target.content()?;
     if copy.source == copy.target && from.overlaps(to) {
+        volume.table.get(copy.target)?.require_file()?;
         return Err(Error::new(
             ErrorKind::InvalidArgument,
             "source and target overlap in one file",
         ));
     }
-    let clip = {
-        let content = source.content()?.read();
-        let from = from.clamp_end(content.len());
-        if from.is_empty() {
-            return Ok(0);
-        }
-        content.clip(from)
-    };
+    let change = volume.change_names();
+    let target = change.inode(copy.target)?;
+    target.require_file()?;
+    let source = Source::find(volume, change.snapshots(), copy.source)?;
+    let clip = source.clip(from)?;
+    if clip.is_empty() {
+        return Ok(0);
+    }
     // Where source and target lie differently in their blocks, an extent becomes two.
     let cost = 2 * clip.extent_count() * EXTENT_COST;
-    let structure = volume.structure.read();
     volume.namespace.charge(cost)?;
     let pasted = target
-        .content()?
-        .write()
+        .content_mut()?
         .paste(&volume.namespace, copy.target_offset, &clip);
-    target.meta.lock().shared_cost += cost;
-    settle_shared_locked(volume, &target)?;
-    drop(structure);
+    target.meta_mut().shared_cost += cost;
+    settle_shared(volume, &change, &target)?;
     let copied = pasted?;
-    content_changed(volume, &target, clear_privileges);
-    touch_atime(volume, &source);
+    content_changed(volume, &change, &target, clear_privileges);
+    if let Source::Living(source) = &source {
+        touch_atime(volume, source);
+    }
     Ok(copied)
+}
+
+/// Where a copy comes from.
+enum Source {
+    Living(Arc<Inode>),
+    /// A file in a snapshot.
+    Kept(Content),
+}
+
+impl Source {
+    fn find(volume: &Volume, snapshots: &Snapshots, ino: Ino) -> Result<Self> {
+        if is_shown(ino) {
+            return View::new(volume, snapshots).content(ino).map(Self::Kept);
+        }
+        let inode = volume.table.get(ino)?;
+        inode.require_file()?;
+        Ok(Self::Living(inode))
+    }
+
+    fn clip(&self, range: ByteRange) -> Result<Clip> {
+        Ok(match self {
+            Self::Living(inode) => inode.content()?.clip(range),
+            Self::Kept(content) => content.clip(range),
+        })
+    }
 }

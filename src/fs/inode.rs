@@ -1,9 +1,14 @@
 //! An inode: what it is for life, its attributes under one lock, its body by kind.
+//!
+//! What a snapshot keeps can be read here by everybody, and changed only through [`change`], which keeps it first.
+
+pub(super) mod change;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use super::directory::Entries;
 use crate::clock::Timestamp;
@@ -45,17 +50,40 @@ pub(super) struct Inode {
     pub(super) kind: FileKind,
     /// Atomic: names handed out and not yet forgotten (see [`crate::vfs`]).
     pub(super) lookups: AtomicU64,
-    /// Attributes; its place in the lock order is in [`super`].
-    pub(super) meta: Mutex<Meta>,
     /// Held shared by readers while they copy from pinned blocks; below `content` in the lock order. A writer without
     /// memory to copy such a block waits for them here, and writes in place.
     pub(super) readers: RwLock<()>,
+    /// Atomic, ascends under `meta`: number of a snapshot for which, and for all before it, the inode need not be kept
+    /// any more: it was kept for that snapshot, or made after it.
+    kept: AtomicU64,
+    /// Attributes; its place in the lock order is in [`super`].
+    meta: Mutex<Meta>,
     /// What differs by kind; never changes its kind.
+    body: Body,
+}
+
+/// What an inode begins with.
+pub(super) struct NewInode {
+    pub(super) ino: Ino,
+    pub(super) kind: FileKind,
+    pub(super) lookups: u64,
+    pub(super) meta: Meta,
     pub(super) body: Body,
 }
 
+/// An inode's attributes, to be read.
+pub(super) struct MetaView<'a>(MutexGuard<'a, Meta>);
+
+impl Deref for MetaView<'_> {
+    type Target = Meta;
+
+    fn deref(&self) -> &Meta {
+        &self.0
+    }
+}
+
 /// The attributes that every inode has: protected by `Inode::meta`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meta {
     pub(super) mode: u16,
     pub(super) nlink: u32,
@@ -88,6 +116,25 @@ impl Meta {
         }
     }
 
+    /// The attributes as `stat(2)` shows them.
+    pub(super) fn attr(&self, ino: Ino, kind: FileKind, rdev: u32, size: Size) -> Attr {
+        Attr {
+            ino,
+            kind,
+            mode: self.mode,
+            nlink: self.nlink,
+            uid: self.uid,
+            gid: self.gid,
+            rdev,
+            size: size.bytes,
+            blocks: size.held_bytes.div_ceil(512),
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: self.btime,
+        }
+    }
+
     /// Group that a set-group-ID directory hands down to what is made in it.
     pub(super) fn group_of_new(&self) -> Option<u32> {
         (self.mode & S_ISGID != 0).then_some(self.gid)
@@ -97,7 +144,7 @@ impl Meta {
 /// What an inode holds.
 pub(super) enum Body {
     /// Bytes of a regular file.
-    File(RwLock<Content>),
+    File(File),
     /// Entries of a directory.
     Directory(Directory),
     /// Target of a symbolic link.
@@ -106,20 +153,40 @@ pub(super) enum Body {
     Special(u32),
 }
 
+/// A regular file's bytes.
+#[derive(Default)]
+pub(super) struct File {
+    content: RwLock<Content>,
+}
+
+impl File {
+    /// A file of these bytes.
+    pub(super) fn new(content: Content) -> Self {
+        Self {
+            content: RwLock::new(content),
+        }
+    }
+}
+
 /// A directory: where it hangs, what hangs below it.
 pub(super) struct Directory {
     /// Atomic; changes only under the exclusive structure lock. The root is its own parent.
-    pub(super) parent: AtomicU64,
+    parent: AtomicU64,
     /// Entries; the place of this lock is in [`super`].
-    pub(super) entries: RwLock<Entries>,
+    entries: RwLock<Entries>,
 }
 
 impl Directory {
     /// An empty directory below `parent`.
     pub(super) fn new(parent: Ino) -> Self {
+        Self::with(parent, Entries::new())
+    }
+
+    /// A directory of these entries below `parent`.
+    pub(super) fn with(parent: Ino, entries: Entries) -> Self {
         Self {
             parent: AtomicU64::new(parent.0),
-            entries: RwLock::new(Entries::new()),
+            entries: RwLock::new(entries),
         }
     }
 
@@ -127,9 +194,37 @@ impl Directory {
     pub(super) fn parent(&self) -> Ino {
         Ino(self.parent.load(Ordering::Relaxed))
     }
+
+    /// The entries, to be read.
+    pub(super) fn entries(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read()
+    }
 }
 
 impl Inode {
+    /// An inode that no snapshot up to the one of number `kept` knows.
+    pub(super) fn new(new: NewInode, kept: u64) -> Self {
+        Self {
+            ino: new.ino,
+            kind: new.kind,
+            lookups: AtomicU64::new(new.lookups),
+            readers: RwLock::new(()),
+            kept: AtomicU64::new(kept),
+            meta: Mutex::new(new.meta),
+            body: new.body,
+        }
+    }
+
+    /// The attributes, to be read.
+    pub(super) fn meta(&self) -> MetaView<'_> {
+        MetaView(self.meta.lock())
+    }
+
+    /// What differs by kind.
+    pub(super) fn body(&self) -> &Body {
+        &self.body
+    }
+
     /// The directory, or `NotDirectory`.
     pub(super) fn directory(&self) -> Result<&Directory> {
         match &self.body {
@@ -138,10 +233,19 @@ impl Inode {
         }
     }
 
-    /// The bytes of a regular file; `IsDirectory` or `InvalidArgument` for anything else.
-    pub(super) fn content(&self) -> Result<&RwLock<Content>> {
+    /// The bytes of a regular file, to be read; `IsDirectory` or `InvalidArgument` for anything else.
+    pub(super) fn content(&self) -> Result<RwLockReadGuard<'_, Content>> {
+        Ok(self.file()?.content.read())
+    }
+
+    /// Refuses anything but a regular file: `IsDirectory` or `InvalidArgument`.
+    pub(super) fn require_file(&self) -> Result<()> {
+        self.file().map(drop)
+    }
+
+    fn file(&self) -> Result<&File> {
         match &self.body {
-            Body::File(content) => Ok(content),
+            Body::File(file) => Ok(file),
             Body::Directory(_) => Err(ErrorKind::IsDirectory.into()),
             Body::Symlink(_) | Body::Special(_) => Err(ErrorKind::InvalidArgument.into()),
         }
@@ -149,40 +253,21 @@ impl Inode {
 
     /// Attributes. The size is read first and its lock released: content and entries rank on either side of `meta`.
     pub(super) fn attr(&self) -> Attr {
-        let (size, held_bytes) = self.size();
+        let size = self.size();
         let rdev = if let Body::Special(rdev) = self.body {
             rdev
         } else {
             0
         };
-        let meta = self.meta.lock();
-        Attr {
-            ino: self.ino,
-            kind: self.kind,
-            mode: meta.mode,
-            nlink: meta.nlink,
-            uid: meta.uid,
-            gid: meta.gid,
-            rdev,
-            size,
-            blocks: held_bytes.div_ceil(512),
-            atime: meta.atime,
-            mtime: meta.mtime,
-            ctime: meta.ctime,
-            btime: meta.btime,
-        }
+        self.meta().attr(self.ino, self.kind, rdev, size)
     }
 
-    /// Bytes that `st_size` shows, and bytes of memory held for them.
-    fn size(&self) -> (u64, u64) {
+    fn size(&self) -> Size {
         match &self.body {
-            Body::File(content) => {
-                let content = content.read();
-                (content.len(), content.held_bytes())
-            }
-            Body::Directory(directory) => ((directory.entries.read().len() as u64 + 2) * DIRENT_SIZE, 0),
-            Body::Symlink(target) => (target.len() as u64, 0),
-            Body::Special(_) => (0, 0),
+            Body::File(file) => Size::of_content(&file.content.read()),
+            Body::Directory(directory) => Size::of_directory(directory.entries().len()),
+            Body::Symlink(target) => Size::of_target(target),
+            Body::Special(_) => Size::default(),
         }
     }
 
@@ -193,13 +278,75 @@ impl Inode {
         } else {
             0
         };
-        let meta = self.meta.lock();
-        let xattrs = meta.xattrs.as_deref().map_or(0, xattrs_cost);
-        INODE_COST + target as u64 + xattrs + meta.shared_cost
+        inode_cost(&self.meta(), target)
     }
 
     /// Adds a look-up; the caller holds the lock that keeps the inode's name in place.
     pub(super) fn add_lookup(&self) {
         self.lookups.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Number of a snapshot for which, and for all before it, the inode need not be kept any more.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Acquire)
+    }
+
+    /// Notes that the inode was kept for a snapshot, which the caller has done holding the attributes.
+    pub(super) fn set_kept(&self, _meta: &MetaView<'_>, snapshot: u64) {
+        self.kept.store(snapshot, Ordering::Release);
+    }
+
+    /// Sets the access time if `outdated` says so. Snapshots do not keep access times: to read a file that nobody
+    /// changes would cost memory.
+    pub(super) fn touch_atime(&self, now: Timestamp, outdated: impl FnOnce(&Meta) -> bool) {
+        let mut meta = self.meta.lock();
+        if outdated(&meta) {
+            meta.atime = now;
+        }
+    }
+}
+
+/// What `st_size` and `st_blocks` show.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Size {
+    bytes: u64,
+    /// Memory held.
+    held_bytes: u64,
+}
+
+impl Size {
+    /// Of a regular file.
+    pub(super) fn of_content(content: &Content) -> Self {
+        Self {
+            bytes: content.len(),
+            held_bytes: content.held_bytes(),
+        }
+    }
+
+    /// Of a directory.
+    pub(super) fn of_directory(entries: usize) -> Self {
+        Self {
+            bytes: (entries as u64 + 2) * DIRENT_SIZE,
+            held_bytes: 0,
+        }
+    }
+
+    /// What `st_size` shows.
+    pub(super) fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// Of a symbolic link.
+    pub(super) fn of_target(target: &[u8]) -> Self {
+        Self {
+            bytes: target.len() as u64,
+            held_bytes: 0,
+        }
+    }
+}
+
+/// Bytes charged for a living inode with these attributes, and with a symbolic link's target of that length.
+pub(super) fn inode_cost(meta: &Meta, target_len: usize) -> u64 {
+    let xattrs = meta.xattrs.as_deref().map_or(0, xattrs_cost);
+    INODE_COST + target_len as u64 + xattrs + meta.shared_cost
 }

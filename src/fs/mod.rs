@@ -40,6 +40,7 @@ mod inode;
 mod names;
 mod operations;
 mod rename;
+mod snapshot;
 mod table;
 mod volume;
 mod xattr;
@@ -49,4 +50,5 @@ mod xattr_store;
 mod tests;
 
 pub use check::CheckReport;
+pub use snapshot::manage::SnapshotInfo;
 pub use volume::{Volume, VolumeConfig, VolumeStat};

@@ -2,29 +2,23 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use parking_lot::{Mutex, RwLock};
 
 use super::acl;
 use super::attributes::touch_atime;
 use super::directory::{COOKIE_DOT, COOKIE_DOT_DOT, Entries, Target};
-use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, S_ISGID};
+use super::inode::change::{Change, Writable};
+use super::inode::{Body, Directory, File, MODE_MASK, Meta, NewInode, S_ISGID};
+use super::snapshot::place::CONTROL_NAME;
 use super::volume::Volume;
 use super::xattr_store;
 use crate::clock::Timestamp;
-use crate::extent::Content;
-use crate::limits::{DENTRY_COST, LINK_MAX, NAME_MAX, SYMLINK_MAX};
+use crate::limits::{LINK_MAX, NAME_MAX, SYMLINK_MAX};
 use crate::vfs::{Attr, Caller, DirEntry, FileKind, Ino, NewName, NewNode};
 use crate::{Error, ErrorKind, Result};
 
-/// Bytes charged for an entry of this name.
-pub(super) fn entry_cost(name: &[u8]) -> u64 {
-    DENTRY_COST + name.len() as u64
-}
-
-/// Refuses what cannot name an entry: empty, `.`, `..`, a slash or NUL inside, over 255 bytes.
-pub(super) fn check_name(name: &[u8]) -> Result<()> {
+/// Refuses what cannot name an entry: empty, `.`, `..`, a slash or NUL inside, over 255 bytes; and the name under which
+/// the root shows the snapshots.
+pub(super) fn check_name(parent: Ino, name: &[u8]) -> Result<()> {
     if name.len() > NAME_MAX {
         return Err(ErrorKind::NameTooLong.into());
     }
@@ -34,7 +28,18 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
             format!("bad name {:?}", name.escape_ascii().to_string()),
         ));
     }
-    Ok(())
+    refuse_control(parent, name)
+}
+
+/// Refuses to touch the directory in which the root shows the snapshots.
+fn refuse_control(parent: Ino, name: &[u8]) -> Result<()> {
+    match parent == Ino::ROOT && name == CONTROL_NAME {
+        true => Err(Error::new(
+            ErrorKind::NotPermitted,
+            "`.okapi` is the drive's own directory",
+        )),
+        false => Ok(()),
+    }
 }
 
 pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> {
@@ -48,7 +53,7 @@ pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> 
         }
         _ => {
             // The entries stay locked until the look-up is counted: until then only its name keeps the inode.
-            let entries = parent.directory()?.entries.read();
+            let entries = parent.directory()?.entries();
             let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
             let inode = volume.table.get(target.ino)?;
             inode.add_lookup();
@@ -61,18 +66,18 @@ pub(super) fn lookup(volume: &Volume, parent: Ino, name: &[u8]) -> Result<Attr> 
 }
 
 pub(super) fn create(volume: &Volume, caller: Caller, at: NewName<'_>, node: NewNode<'_>) -> Result<Attr> {
-    check_name(at.name)?;
+    check_name(at.parent, at.name)?;
     let body = new_body(at.parent, node)?;
-    let structure = volume.structure.read();
-    let parent = volume.table.get(at.parent)?;
-    let mut entries = parent.directory()?.entries.write();
-    check_free(&entries, at.name)?;
-    let inode = make(volume, &parent, caller, at, body)?;
+    let change = volume.change_names();
+    let parent = change.inode(at.parent)?;
+    let mut names = parent.names()?;
+    check_free(&names, at.name)?;
+    let inode = make(volume, &change, &parent, caller, (at, body))?;
     let target = Target {
         ino: inode.ino,
         kind: inode.kind,
     };
-    let named = add_entry(volume, &mut entries, at.name, target);
+    let named = names.insert(at.name, target);
     match named {
         Ok(()) => entries_changed(
             &parent,
@@ -81,18 +86,20 @@ pub(super) fn create(volume: &Volume, caller: Caller, at: NewName<'_>, node: New
         ),
         Err(_) => drop_link(volume, &inode, volume.now()),
     }
-    drop(entries);
-    drop(structure);
+    drop(names);
+    let made = Arc::clone(&inode);
+    drop((parent, inode));
+    drop(change);
     if named.is_err() {
-        volume.drop_lookups(inode.ino, 1);
+        volume.drop_lookups(made.ino, 1);
     }
-    named.map(|()| inode.attr())
+    named.map(|()| made.attr())
 }
 
 /// The body of a new node below `parent`.
 fn new_body(parent: Ino, node: NewNode<'_>) -> Result<(FileKind, Body)> {
     Ok(match node {
-        NewNode::Regular => (FileKind::Regular, Body::File(RwLock::new(Content::new()))),
+        NewNode::Regular => (FileKind::Regular, Body::File(File::default())),
         NewNode::Directory => (FileKind::Directory, Body::Directory(Directory::new(parent))),
         NewNode::Symlink([]) => return Err(ErrorKind::NotFound.into()),
         NewNode::Symlink(target) if target.len() > SYMLINK_MAX => return Err(ErrorKind::NameTooLong.into()),
@@ -116,15 +123,15 @@ fn check_free(entries: &Entries, name: &[u8]) -> Result<()> {
 }
 
 /// Makes the inode with owner, mode and ACLs as its parent asks for; it has one link and one look-up.
-fn make(
+fn make<'c>(
     volume: &Volume,
-    parent: &Inode,
+    change: &'c Change<'_>,
+    parent: &Writable<'_>,
     caller: Caller,
-    at: NewName<'_>,
-    (kind, body): (FileKind, Body),
-) -> Result<Arc<Inode>> {
+    (at, (kind, body)): (NewName<'_>, (FileKind, Body)),
+) -> Result<Writable<'c>> {
     let (group, inherited) = {
-        let meta = parent.meta.lock();
+        let meta = parent.meta();
         if kind == FileKind::Directory && meta.nlink >= LINK_MAX {
             return Err(ErrorKind::TooManyLinks.into());
         }
@@ -148,43 +155,27 @@ fn make(
         volume.now(),
     );
     meta.xattrs = xattrs;
-    let ino = reservation.number();
-    Ok(reservation.insert(Inode {
-        ino,
+    let new = NewInode {
+        ino: reservation.number(),
         kind,
-        lookups: AtomicU64::new(1),
-        readers: RwLock::new(()),
-        meta: Mutex::new(meta),
+        lookups: 1,
+        meta,
         body,
-    }))
-}
-
-/// Charges for an entry and adds it.
-pub(super) fn add_entry(volume: &Volume, entries: &mut Entries, name: &[u8], target: Target) -> Result<()> {
-    volume.namespace.charge(entry_cost(name))?;
-    entries
-        .insert(name, target)
-        .inspect_err(|_| volume.namespace.release(entry_cost(name)))
-}
-
-/// Removes an entry and its charge.
-pub(super) fn remove_entry(volume: &Volume, entries: &mut Entries, name: &[u8]) {
-    if entries.remove(name).is_some() {
-        volume.namespace.release(entry_cost(name));
-    }
+    };
+    Ok(change.insert(reservation, new))
 }
 
 /// Marks a directory as changed, with that many more (or fewer) subdirectories.
-pub(super) fn entries_changed(directory: &Inode, subdirectories: i32, now: Timestamp) {
-    let mut meta = directory.meta.lock();
+pub(super) fn entries_changed(directory: &Writable<'_>, subdirectories: i32, now: Timestamp) {
+    let mut meta = directory.meta_mut();
     meta.nlink = meta.nlink.saturating_add_signed(subdirectories);
     meta.mtime = now;
     meta.ctime = now;
 }
 
 /// Takes one name off an inode; the caller takes it out if it is dead before it lets go of the structure lock.
-pub(super) fn drop_link(volume: &Volume, inode: &Inode, now: Timestamp) {
-    let mut meta = inode.meta.lock();
+pub(super) fn drop_link(volume: &Volume, inode: &Writable<'_>, now: Timestamp) {
+    let mut meta = inode.meta_mut();
     meta.nlink = if inode.kind == FileKind::Directory {
         0
     } else {
@@ -197,32 +188,28 @@ pub(super) fn drop_link(volume: &Volume, inode: &Inode, now: Timestamp) {
 }
 
 pub(super) fn link(volume: &Volume, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
-    let inode = volume.table.get(ino)?;
+    let change = volume.change_names();
+    let inode = change.inode(ino)?;
     if inode.kind == FileKind::Directory {
         return Err(ErrorKind::NotPermitted.into());
     }
-    check_name(name)?;
-    let _structure = volume.structure.read();
-    let parent = volume.table.get(parent)?;
-    let mut entries = parent.directory()?.entries.write();
-    check_free(&entries, name)?;
+    check_name(parent, name)?;
+    let parent = change.inode(parent)?;
+    let mut names = parent.names()?;
+    check_free(&names, name)?;
     let now = volume.now();
     {
-        let mut meta = inode.meta.lock();
+        let mut meta = inode.meta_mut();
         match meta.nlink {
             0 => return Err(ErrorKind::NotFound.into()),
             LINK_MAX.. => return Err(ErrorKind::TooManyLinks.into()),
             _ => {}
         }
-        add_entry(
-            volume,
-            &mut entries,
-            name,
-            Target {
-                ino,
-                kind: inode.kind,
-            },
-        )?;
+        let target = Target {
+            ino,
+            kind: inode.kind,
+        };
+        names.insert(name, target)?;
         meta.nlink += 1;
         meta.ctime = now;
     }
@@ -232,21 +219,24 @@ pub(super) fn link(volume: &Volume, ino: Ino, parent: Ino, name: &[u8]) -> Resul
 }
 
 pub(super) fn unlink(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
-    let structure = volume.structure.read();
-    let parent = volume.table.get(parent)?;
-    let mut entries = parent.directory()?.entries.write();
-    let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
+    refuse_control(parent, name)?;
+    let change = volume.change_names();
+    let parent = change.inode(parent)?;
+    let mut names = parent.names()?;
+    let target = names.get(name).ok_or(ErrorKind::NotFound)?;
     if target.kind == FileKind::Directory {
         return Err(ErrorKind::IsDirectory.into());
     }
-    let inode = volume.table.get(target.ino)?;
+    let inode = change.inode(target.ino)?;
     let now = volume.now();
-    remove_entry(volume, &mut entries, name);
+    names.remove(name);
     drop_link(volume, &inode, now);
     entries_changed(&parent, 0, now);
-    drop(entries);
+    drop(names);
     let dead = volume.table.take_dead_locked(&inode);
-    drop(structure);
+    // Its content ends without a lock.
+    drop((parent, inode));
+    drop(change);
     drop(dead);
     Ok(())
 }
@@ -255,32 +245,33 @@ pub(super) fn rmdir(volume: &Volume, parent: Ino, name: &[u8]) -> Result<()> {
     match name {
         b"." => return Err(ErrorKind::InvalidArgument.into()),
         b".." => return Err(ErrorKind::NotEmpty.into()),
-        _ => {}
+        _ => refuse_control(parent, name)?,
     }
-    let structure = volume.structure.read();
-    let parent = volume.table.get(parent)?;
-    let mut entries = parent.directory()?.entries.write();
-    let target = entries.get(name).ok_or(ErrorKind::NotFound)?;
-    let inode = volume.table.get(target.ino)?;
+    let change = volume.change_names();
+    let parent = change.inode(parent)?;
+    let mut names = parent.names()?;
+    let target = names.get(name).ok_or(ErrorKind::NotFound)?;
+    let inode = change.inode(target.ino)?;
     close_directory(&inode)?;
     let now = volume.now();
-    remove_entry(volume, &mut entries, name);
+    names.remove(name);
     drop_link(volume, &inode, now);
     entries_changed(&parent, -1, now);
-    drop(entries);
+    drop(names);
     let dead = volume.table.take_dead_locked(&inode);
-    drop(structure);
+    drop((parent, inode));
+    drop(change);
     drop(dead);
     Ok(())
 }
 
 /// Marks an empty directory as removed, so that nothing is added to it any more.
-pub(super) fn close_directory(inode: &Inode) -> Result<()> {
-    let mut entries = inode.directory()?.entries.write();
-    if !entries.is_empty() {
+pub(super) fn close_directory(inode: &Writable<'_>) -> Result<()> {
+    let mut names = inode.names()?;
+    if !names.is_empty() {
         return Err(ErrorKind::NotEmpty.into());
     }
-    entries.removed = true;
+    names.set_removed(true);
     Ok(())
 }
 
@@ -310,7 +301,7 @@ pub(super) fn readdir(
             return Ok(());
         }
     }
-    let entries = directory.entries.read();
+    let entries = directory.entries();
     for (entry, target) in entries.after(cookie) {
         let child = if plus {
             Some(volume.table.get(target.ino)?)

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::inode::Body;
+use super::snapshot::place::{CONTROL_NAME, is_shown};
+use super::snapshot::view::View;
 use super::volume::Volume;
 use super::{attributes, file, names, rename, xattr};
 use crate::range::ByteRange;
@@ -14,14 +16,22 @@ use crate::{ErrorKind, Result};
 
 impl Vfs for Volume {
     fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        if is_shown(parent) || (parent == Ino::ROOT && name == CONTROL_NAME) {
+            return self.view(|view| view.lookup(parent, name));
+        }
         names::lookup(self, parent, name)
     }
 
     fn forget(&self, ino: Ino, count: u64) {
-        self.drop_lookups(ino, count);
+        if !is_shown(ino) {
+            self.drop_lookups(ino, count);
+        }
     }
 
     fn getattr(&self, ino: Ino) -> Result<Attr> {
+        if is_shown(ino) {
+            return self.view(|view| view.attr(ino));
+        }
         Ok(self.table.get(ino)?.attr())
     }
 
@@ -30,8 +40,11 @@ impl Vfs for Volume {
     }
 
     fn readlink(&self, ino: Ino) -> Result<Box<[u8]>> {
+        if is_shown(ino) {
+            return self.view(|view| view.target(ino));
+        }
         let inode = self.table.get(ino)?;
-        let Body::Symlink(target) = &inode.body else {
+        let Body::Symlink(target) = inode.body() else {
             return Err(ErrorKind::InvalidArgument.into());
         };
         attributes::touch_atime(self, &inode);
@@ -85,6 +98,9 @@ impl Vfs for Volume {
         plus: bool,
         visit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
+        if is_shown(dir) {
+            return self.view(|view| view.readdir(dir, cookie, plus, visit));
+        }
         names::readdir(self, dir, cookie, plus, visit)
     }
 
@@ -93,6 +109,9 @@ impl Vfs for Volume {
     }
 
     fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Box<[u8]>> {
+        if is_shown(ino) {
+            return self.view(|view| view.meta(ino, |kind, meta| xattr::value_of(kind, meta, name))?);
+        }
         xattr::get(self, ino, name)
     }
 
@@ -101,10 +120,20 @@ impl Vfs for Volume {
     }
 
     fn listxattr(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>> {
+        if is_shown(ino) {
+            return self.view(|view| view.meta(ino, |_, meta| xattr::names_of(meta, caller)));
+        }
         xattr::list(self, caller, ino)
     }
 
     fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
         xattr::remove(self, ino, name)
+    }
+}
+
+impl Volume {
+    /// Runs `read` on what the snapshots show; none comes or goes meanwhile.
+    pub(super) fn view<T>(&self, read: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        read(&View::new(self, &self.snapshots.read()))
     }
 }

@@ -1,13 +1,11 @@
 //! Rename: within one directory under its lock, between two under the exclusive structure lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
-
-use super::directory::{Entries, Target};
-use super::inode::{Body, Inode, Meta};
-use super::names::{add_entry, check_name, close_directory, drop_link, entries_changed, remove_entry};
+use super::directory::Target;
+use super::inode::change::{Change, Names, Writable};
+use super::inode::{Body, Inode, Meta, NewInode};
+use super::names::{check_name, close_directory, drop_link, entries_changed};
 use super::volume::Volume;
 use crate::clock::Timestamp;
 use crate::limits::LINK_MAX;
@@ -16,19 +14,19 @@ use crate::{Error, ErrorKind, Result};
 
 /// Where a name is: its directory and itself.
 struct Place<'a> {
-    directory: Arc<Inode>,
+    directory: Writable<'a>,
     name: &'a [u8],
 }
 
 /// The locked entries of both directories, which may be one.
 struct Tables<'a> {
-    from: RwLockWriteGuard<'a, Entries>,
+    from: Names<'a>,
     /// `None` where both names are in one directory.
-    to: Option<RwLockWriteGuard<'a, Entries>>,
+    to: Option<Names<'a>>,
 }
 
-impl Tables<'_> {
-    fn to(&mut self) -> &mut Entries {
+impl<'a> Tables<'a> {
+    fn to(&mut self) -> &mut Names<'a> {
         self.to.as_mut().unwrap_or(&mut self.from)
     }
 }
@@ -46,22 +44,39 @@ pub(super) fn rename(
             "an exchange replaces by nature and leaves no whiteout",
         ));
     }
-    check_name(from.1)?;
-    check_name(to.1)?;
-    let crossing = from.0 != to.0;
-    let exclusive = crossing.then(|| volume.structure.write());
-    let shared = (!crossing).then(|| volume.structure.read());
+    check_name(from.0, from.1)?;
+    check_name(to.0, to.1)?;
+    let change = match from.0 == to.0 {
+        true => volume.change_names(),
+        false => volume.change_names_alone(),
+    };
+    let dead = rename_locked(volume, &change, caller, (from, to), mode)?;
+    drop(change);
+    // Its content ends without a lock.
+    drop(dead);
+    Ok(())
+}
+
+/// Returns the inode that died of it.
+fn rename_locked(
+    volume: &Volume,
+    change: &Change<'_>,
+    caller: Caller,
+    (from, to): ((Ino, &[u8]), (Ino, &[u8])),
+    mode: RenameMode,
+) -> Result<Option<Arc<Inode>>> {
     let from = Place {
-        directory: volume.table.get(from.0)?,
+        directory: change.inode(from.0)?,
         name: from.1,
     };
     let to = Place {
-        directory: volume.table.get(to.0)?,
+        directory: change.inode(to.0)?,
         name: to.1,
     };
     let mut tables = lock_tables(volume, &from, &to)?;
     let job = Job {
         volume,
+        change,
         caller,
         from: &from,
         to: &to,
@@ -69,33 +84,29 @@ pub(super) fn rename(
     };
     let replaced = job.run(&mut tables, mode)?;
     drop(tables);
-    let dead = replaced.and_then(|inode| volume.table.take_dead_locked(&inode));
-    drop((exclusive, shared));
-    // Its content ends without a lock.
-    drop(dead);
-    Ok(())
+    Ok(replaced.and_then(|inode| volume.table.take_dead_locked(&inode)))
 }
 
 /// Locks the entries of both directories, an ancestor before what is below it.
 fn lock_tables<'a>(volume: &Volume, from: &'a Place<'_>, to: &'a Place<'_>) -> Result<Tables<'a>> {
-    let (source, target) = (from.directory.directory()?, to.directory.directory()?);
-    if from.directory.ino == to.directory.ino {
+    let (source, target) = (&from.directory, &to.directory);
+    if source.ino == target.ino {
         return Ok(Tables {
-            from: source.entries.write(),
+            from: source.names()?,
             to: None,
         });
     }
-    if is_within(volume, &from.directory, to.directory.ino) {
-        let to = target.entries.write();
+    if is_within(volume, source, target.ino) {
+        let to = target.names()?;
         return Ok(Tables {
-            from: source.entries.write(),
+            from: source.names()?,
             to: Some(to),
         });
     }
-    let from = source.entries.write();
+    let from = source.names()?;
     Ok(Tables {
         from,
-        to: Some(target.entries.write()),
+        to: Some(target.names()?),
     })
 }
 
@@ -103,7 +114,7 @@ fn lock_tables<'a>(volume: &Volume, from: &'a Place<'_>, to: &'a Place<'_>) -> R
 fn is_within(volume: &Volume, directory: &Arc<Inode>, ancestor: Ino) -> bool {
     let mut at = Arc::clone(directory);
     while at.ino != ancestor {
-        let Body::Directory(directory) = &at.body else {
+        let Body::Directory(directory) = at.body() else {
             return false;
         };
         let parent = directory.parent();
@@ -119,15 +130,17 @@ fn is_within(volume: &Volume, directory: &Arc<Inode>, ancestor: Ino) -> bool {
 /// One rename, with both directories locked.
 struct Job<'a> {
     volume: &'a Volume,
+    change: &'a Change<'a>,
     caller: Caller,
     from: &'a Place<'a>,
     to: &'a Place<'a>,
     now: Timestamp,
 }
 
-impl Job<'_> {
-    /// Returns the inode that lost its name, to be taken out if it is dead.
-    fn run(&self, tables: &mut Tables<'_>, mode: RenameMode) -> Result<Option<Arc<Inode>>> {
+impl<'a> Job<'a> {
+    /// Returns the inode that lost its name, to be taken out if it is dead. What can fail comes before the first
+    /// change.
+    fn run(&self, tables: &mut Tables<'_>, mode: RenameMode) -> Result<Option<Writable<'a>>> {
         let source = tables.from.get(self.from.name).ok_or(ErrorKind::NotFound)?;
         let target = tables.to().get(self.to.name);
         if tables.to().removed {
@@ -156,17 +169,22 @@ impl Job<'_> {
         source: Target,
         target: Option<Target>,
         whiteout: bool,
-    ) -> Result<Option<Arc<Inode>>> {
+    ) -> Result<Option<Writable<'a>>> {
         self.refuse_full_directory(source, target)?;
+        let moving = self.change.inode(source.ino)?;
         let whiteout = if whiteout {
+            tables.from.keep(self.from.name)?;
             Some(self.volume.table.reserve(0)?)
         } else {
             None
         };
         let replaced = match target {
-            Some(target) => Some(self.evict(source, target)?),
+            Some(target) => {
+                tables.to().keep(self.to.name)?;
+                Some(self.evict(source, target)?)
+            }
             None => {
-                add_entry(self.volume, tables.to(), self.to.name, source)?;
+                tables.to().insert(self.to.name, source)?;
                 None
             }
         };
@@ -176,7 +194,7 @@ impl Job<'_> {
         match whiteout {
             Some(reservation) => {
                 let whiteout = self.whiteout(reservation.number());
-                let inode = reservation.insert(whiteout);
+                let inode = self.change.insert(reservation, whiteout);
                 tables.from.replace(
                     self.from.name,
                     Target {
@@ -185,7 +203,7 @@ impl Job<'_> {
                     },
                 );
             }
-            None => remove_entry(self.volume, &mut tables.from, self.from.name),
+            None => tables.from.remove(self.from.name),
         }
         let gone = replaced
             .as_ref()
@@ -193,13 +211,12 @@ impl Job<'_> {
         let moved = i32::from(source.kind == FileKind::Directory);
         entries_changed(&self.from.directory, -moved, self.now);
         entries_changed(&self.to.directory, moved - i32::from(gone), self.now);
-        self.moved(source, &self.to.directory)?;
+        self.moved(&moving, &self.to.directory);
         Ok(replaced)
     }
 
     /// Takes its name off the inode that is in the way.
-    fn evict(&self, source: Target, target: Target) -> Result<Arc<Inode>> {
-        let inode = self.volume.table.get(target.ino)?;
+    fn evict(&self, source: Target, target: Target) -> Result<Writable<'a>> {
         match (
             source.kind == FileKind::Directory,
             target.kind == FileKind::Directory,
@@ -210,32 +227,36 @@ impl Job<'_> {
             (true, true) if is_within(self.volume, &self.from.directory, target.ino) => {
                 return Err(ErrorKind::NotEmpty.into());
             }
-            (true, true) => close_directory(&inode)?,
-            (false, false) => {}
+            (true, true) | (false, false) => {}
+        }
+        let inode = self.change.inode(target.ino)?;
+        if inode.kind == FileKind::Directory {
+            close_directory(&inode)?;
         }
         drop_link(self.volume, &inode, self.now);
         Ok(inode)
     }
 
     fn exchange(&self, tables: &mut Tables<'_>, source: Target, target: Target) -> Result<()> {
+        let first = self.change.inode(source.ino)?;
+        let second = self.change.inode(target.ino)?;
+        tables.from.keep(self.from.name)?;
+        tables.to().keep(self.to.name)?;
         tables.from.replace(self.from.name, target);
         tables.to().replace(self.to.name, source);
         let change =
             i32::from(source.kind == FileKind::Directory) - i32::from(target.kind == FileKind::Directory);
         entries_changed(&self.from.directory, -change, self.now);
         entries_changed(&self.to.directory, change, self.now);
-        self.moved(source, &self.to.directory)?;
-        self.moved(target, &self.from.directory)
+        self.moved(&first, &self.to.directory);
+        self.moved(&second, &self.from.directory);
+        Ok(())
     }
 
     /// Notes on an inode that it has a new name, and on a directory that it hangs elsewhere.
-    fn moved(&self, target: Target, parent: &Inode) -> Result<()> {
-        let inode = self.volume.table.get(target.ino)?;
-        if let Body::Directory(directory) = &inode.body {
-            directory.parent.store(parent.ino.0, Ordering::Relaxed);
-        }
-        inode.meta.lock().ctime = self.now;
-        Ok(())
+    fn moved(&self, inode: &Writable<'_>, parent: &Inode) {
+        inode.set_parent(parent.ino);
+        inode.meta_mut().ctime = self.now;
     }
 
     /// A directory may not move below itself.
@@ -254,7 +275,7 @@ impl Job<'_> {
         let adds = source.kind == FileKind::Directory && target.is_none();
         if adds
             && self.from.directory.ino != self.to.directory.ino
-            && self.to.directory.meta.lock().nlink >= LINK_MAX
+            && self.to.directory.meta().nlink >= LINK_MAX
         {
             return Err(ErrorKind::TooManyLinks.into());
         }
@@ -262,15 +283,14 @@ impl Job<'_> {
     }
 
     /// What an overlay takes for "deleted here": a character device 0:0.
-    fn whiteout(&self, ino: Ino) -> Inode {
-        let group = self.from.directory.meta.lock().group_of_new();
+    fn whiteout(&self, ino: Ino) -> NewInode {
+        let group = self.from.directory.meta().group_of_new();
         let owner = (self.caller.uid, group.unwrap_or(self.caller.gid));
-        Inode {
+        NewInode {
             ino,
             kind: FileKind::CharDevice,
-            lookups: AtomicU64::new(0),
-            readers: RwLock::new(()),
-            meta: Mutex::new(Meta::new(0, owner, 1, self.now)),
+            lookups: 0,
+            meta: Meta::new(0, owner, 1, self.now),
             body: Body::Special(0),
         }
     }

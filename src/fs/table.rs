@@ -7,7 +7,7 @@ use dashmap::DashMap;
 
 use super::inode::Inode;
 use crate::grid::Namespace;
-use crate::limits::INODE_COST;
+use crate::limits::{INO_BITS, INODE_COST};
 use crate::vfs::Ino;
 use crate::{Error, ErrorKind, Result};
 
@@ -77,6 +77,9 @@ impl Table {
         self.namespace.charge(cost)?;
         let before = self.count.fetch_add(1, Ordering::Relaxed);
         let reservation = Reservation { table: self, cost };
+        if self.next() >> INO_BITS != 0 {
+            return Err(Error::new(ErrorKind::NoSpace, "all inode numbers are used up"));
+        }
         match self.max {
             Some(max) if before >= max => Err(Error::new(
                 ErrorKind::NoSpace,
@@ -110,13 +113,31 @@ impl Table {
     /// is returned without it: the content dies there.
     pub(super) fn take_dead_locked(&self, inode: &Inode) -> Option<Arc<Inode>> {
         let dead = |_: &u64, inode: &Arc<Inode>| {
-            inode.lookups.load(Ordering::Acquire) == 0 && inode.meta.lock().nlink == 0
+            inode.lookups.load(Ordering::Acquire) == 0 && inode.meta().nlink == 0
         };
         let (_, inode) = self.inodes.remove_if(&inode.ino.0, dead)?;
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.orphans.fetch_sub(1, Ordering::Relaxed);
         self.namespace.release(inode.cost());
         Some(inode)
+    }
+
+    /// Adds an inode that a snapshot has kept; its charge is taken already.
+    pub(super) fn revive(&self, inode: Inode) -> Arc<Inode> {
+        let inode = Arc::new(inode);
+        self.inodes.insert(inode.ino.0, Arc::clone(&inode));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        inode
+    }
+
+    /// The number of the next inode that is made.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Notes that an inode without a name has one again.
+    pub(super) fn note_named_again(&self) {
+        self.orphans.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Notes that an inode has lost its last name; the caller holds its `meta`, and tries to take it out later.

@@ -1,18 +1,20 @@
 //! The volume: how it is made, what it has, its totals.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::inode::{Body, Directory, Inode, MODE_MASK, Meta};
+use super::inode::change::{Change, Gate, Structure};
+use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
+use super::snapshot::history::History;
+use super::snapshot::list::Snapshots;
 use super::table::Table;
 use crate::clock::{Clock, Timestamp};
 use crate::grid::{Grid, Namespace, Usage};
 use crate::limits::{DENTRY_COST, INODE_COST};
-use crate::vfs::{FileKind, Ino, StatFs};
+use crate::vfs::{FileKind, Ino, Outdated, StatFs};
 use crate::{ErrorKind, Result};
 
 /// How often a full volume waits for unlinked files to be forgotten: at first 1 ms, then twice as long each time.
@@ -42,6 +44,8 @@ pub struct VolumeStat {
     pub inodes: u64,
     /// Inodes that there can be.
     pub inodes_max: u64,
+    /// Snapshots.
+    pub snapshots: u64,
 }
 
 /// One filesystem in one namespace; implements [`Vfs`](crate::vfs::Vfs).
@@ -50,9 +54,19 @@ pub struct Volume {
     pub(super) namespace: Arc<Namespace>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) table: Table,
-    /// First in the lock order (see [`super`]).
+    /// Before it in the lock order: one of create, delete and rollback runs at a time.
+    pub(super) managing: Mutex<()>,
+    /// First in the lock order of operations (see [`super`]); shared by all that change something.
+    pub(super) snapshots: RwLock<Snapshots>,
+    /// See [`super`].
     pub(super) structure: RwLock<()>,
+    pub(super) history: History,
+    /// Tells the frontend what it may remember no more; called without a lock.
+    pub(super) outdated: RwLock<Box<Forget>>,
 }
+
+/// What a frontend does about outdated knowledge.
+pub(super) type Forget = dyn Fn(&[Outdated]) + Send + Sync;
 
 impl Volume {
     /// A new, empty volume in `namespace`.
@@ -69,38 +83,63 @@ impl Volume {
         let reservation = table.reserve(0)?;
         let ino = reservation.number();
         debug_assert_eq!(ino, Ino::ROOT, "the first number is the root's");
-        reservation.insert(Inode {
+        let now = clock.now();
+        let meta = Meta::new(config.root_mode & MODE_MASK, (config.uid, config.gid), 2, now);
+        let root = NewInode {
             ino,
             kind: FileKind::Directory,
-            lookups: AtomicU64::new(1),
-            readers: RwLock::new(()),
-            meta: Mutex::new(Meta::new(
-                config.root_mode & MODE_MASK,
-                (config.uid, config.gid),
-                2,
-                clock.now(),
-            )),
+            lookups: 1,
+            meta,
             body: Body::Directory(Directory::new(Ino::ROOT)),
-        });
-        let structure = RwLock::new(());
+        };
+        reservation.insert(Inode::new(root, 0));
         Ok(Arc::new(Self {
             grid: Arc::clone(grid),
+            history: History::new(Arc::clone(&namespace)),
             namespace,
             clock,
             table,
-            structure,
+            managing: Mutex::new(()),
+            snapshots: RwLock::new(Snapshots::new(now)),
+            structure: RwLock::new(()),
+            outdated: RwLock::new(Box::new(|_| {})),
         }))
     }
 
     /// Totals; walks all inodes.
     pub fn stat(&self) -> VolumeStat {
-        let held = |inode: &Arc<Inode>| inode.content().map_or(0, |content| content.read().held_bytes());
+        let held = |inode: &Arc<Inode>| inode.content().map_or(0, |content| content.held_bytes());
         VolumeStat {
             usage: self.namespace.usage(),
             logical_bytes: self.table.snapshot().iter().map(held).sum(),
             inodes: self.table.len(),
             inodes_max: self.totals().inodes_max,
+            snapshots: self.snapshots.read().len() as u64,
         }
+    }
+
+    /// Begins a change of attributes or bytes.
+    pub(super) fn change(&self) -> Change<'_> {
+        self.change_under(Gate::Shared(self.snapshots.read()), Structure::free)
+    }
+
+    /// Begins a change of names in one directory.
+    pub(super) fn change_names(&self) -> Change<'_> {
+        self.change_under(Gate::Shared(self.snapshots.read()), Structure::shared)
+    }
+
+    /// Begins a change of names that meets no other.
+    pub(super) fn change_names_alone(&self) -> Change<'_> {
+        self.change_under(Gate::Shared(self.snapshots.read()), Structure::exclusive)
+    }
+
+    /// Begins a change; the gate is passed before the structure is locked.
+    pub(super) fn change_under<'v>(
+        &'v self,
+        gate: Gate<'v>,
+        structure: impl FnOnce(&'v RwLock<()>) -> Structure<'v>,
+    ) -> Change<'v> {
+        Change::new(gate, structure(&self.structure), &self.table, &self.history)
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -1,7 +1,7 @@
 //! Extended attributes, bounded as Linux bounds them and charged to the budget.
 
 use super::acl;
-use super::inode::{Inode, Meta, S_ISGID};
+use super::inode::{Meta, S_ISGID};
 use super::volume::Volume;
 use super::xattr_store::{ACL_ACCESS, ACL_DEFAULT, discard, store};
 use crate::limits::{XATTR_NAME_MAX, XATTR_SIZE_MAX};
@@ -12,13 +12,13 @@ use crate::{Error, ErrorKind, Result};
 const TRUSTED: &[u8] = b"trusted.";
 
 /// Refuses names outside the known prefixes, and `user.` on what is neither file nor directory (xattr(7)).
-fn check_name(inode: &Inode, name: &[u8], writing: bool) -> Result<()> {
+fn check_name(kind: FileKind, name: &[u8], writing: bool) -> Result<()> {
     if name.len() > XATTR_NAME_MAX {
         return Err(ErrorKind::OutOfRange.into());
     }
     let known = |prefix: &[u8]| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
     if known(b"user.") {
-        return match inode.kind {
+        return match kind {
             FileKind::Regular | FileKind::Directory => Ok(()),
             _ if writing => Err(ErrorKind::NotPermitted.into()),
             _ => Err(ErrorKind::NoAttribute.into()),
@@ -32,8 +32,12 @@ fn check_name(inode: &Inode, name: &[u8], writing: bool) -> Result<()> {
 
 pub(super) fn get(volume: &Volume, ino: Ino, name: &[u8]) -> Result<Box<[u8]>> {
     let inode = volume.table.get(ino)?;
-    check_name(&inode, name, false)?;
-    let meta = inode.meta.lock();
+    value_of(inode.kind, &inode.meta(), name)
+}
+
+/// The value of an attribute.
+pub(super) fn value_of(kind: FileKind, meta: &Meta, name: &[u8]) -> Result<Box<[u8]>> {
+    check_name(kind, name, false)?;
     let value = meta.xattrs.as_ref().and_then(|xattrs| xattrs.get(name));
     value.cloned().ok_or_else(|| ErrorKind::NoAttribute.into())
 }
@@ -45,8 +49,9 @@ pub(super) fn set(
     (name, value): (&[u8], &[u8]),
     mode: XattrMode,
 ) -> Result<()> {
-    let inode = volume.table.get(ino)?;
-    check_name(&inode, name, true)?;
+    let change = volume.change_names();
+    let inode = change.inode(ino)?;
+    check_name(inode.kind, name, true)?;
     if value.len() > XATTR_SIZE_MAX {
         let context = format!(
             "an extended attribute holds at most {XATTR_SIZE_MAX} bytes, not {}",
@@ -54,8 +59,7 @@ pub(super) fn set(
         );
         return Err(Error::new(ErrorKind::TooLarge, context));
     }
-    let _structure = volume.structure.read();
-    let mut meta = inode.meta.lock();
+    let mut meta = inode.meta_mut();
     check_mode(&meta, name, mode)?;
     if name == ACL_ACCESS || name == ACL_DEFAULT {
         acl::set(volume, inode.kind, &mut meta, name, value)?;
@@ -88,8 +92,11 @@ fn check_mode(meta: &Meta, name: &[u8], mode: XattrMode) -> Result<()> {
 }
 
 pub(super) fn list(volume: &Volume, caller: Caller, ino: Ino) -> Result<Vec<u8>> {
-    let inode = volume.table.get(ino)?;
-    let meta = inode.meta.lock();
+    Ok(names_of(&volume.table.get(ino)?.meta(), caller))
+}
+
+/// The names of all attributes that a caller may see.
+pub(super) fn names_of(meta: &Meta, caller: Caller) -> Vec<u8> {
     let mut names = Vec::new();
     let shown = |name: &[u8]| caller.uid == 0 || !name.starts_with(TRUSTED);
     for name in meta
@@ -101,14 +108,14 @@ pub(super) fn list(volume: &Volume, caller: Caller, ino: Ino) -> Result<Vec<u8>>
         names.extend_from_slice(name);
         names.push(0);
     }
-    Ok(names)
+    names
 }
 
 pub(super) fn remove(volume: &Volume, ino: Ino, name: &[u8]) -> Result<()> {
-    let inode = volume.table.get(ino)?;
-    check_name(&inode, name, true)?;
-    let _structure = volume.structure.read();
-    let mut meta = inode.meta.lock();
+    let change = volume.change_names();
+    let inode = change.inode(ino)?;
+    check_name(inode.kind, name, true)?;
+    let mut meta = inode.meta_mut();
     if !discard(volume, &mut meta, name) {
         return Err(ErrorKind::NoAttribute.into());
     }
