@@ -97,6 +97,8 @@ pub const CONTROL_HEADER_MAX: usize = 1 << 20;
 pub const CONTROL_PAYLOAD_MAX: usize = 64 << 20;
 /// Keys in one answer.
 pub const CONTROL_KEYS_MAX: usize = 4096;
+/// Snapshots in one answer.
+pub const CONTROL_SNAPSHOTS_MAX: usize = 1024;
 /// Seconds that a peer may take to send a message or to take an answer.
 pub const CONTROL_TIMEOUT_SECS: u64 = 10;
 
@@ -109,6 +111,8 @@ const _: () = {
     assert!(FUSE_READ_BUFFER_MAX >= FUSE_WRITE_MAX as usize);
     assert!(CONTROL_PAYLOAD_MAX >= BLOCK_SIZE_MAX as usize);
     assert!(CONTROL_HEADER_MAX >= CONTROL_KEYS_MAX * 64);
+    assert!(CONTROL_HEADER_MAX >= CONTROL_SNAPSHOTS_MAX * (SNAPSHOT_NAME_MAX + 256));
+    assert!(SNAPSHOTS_MAX + 1 < 1 << (u64::BITS - INO_BITS));
     assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);
     assert!(INDEX_SHARDS.is_power_of_two() && INDEX_SHARDS > 1);
 };

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::Op;
-
 /// Leaves out operations as long as the rest still fails, for at most `patience`.
-pub fn shrink(ops: &[Op], patience: Duration, mut fails: impl FnMut(&[Op]) -> bool) -> Vec<Op> {
+pub fn shrink<T: Clone>(ops: &[T], patience: Duration, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
     let deadline = Instant::now() + patience;
     let mut ops = ops.to_vec();
     let mut chunk = ops.len() / 2;
@@ -13,7 +11,7 @@ pub fn shrink(ops: &[Op], patience: Duration, mut fails: impl FnMut(&[Op]) -> bo
         let mut start = 0;
         while start < ops.len() && Instant::now() < deadline {
             let end = (start + chunk).min(ops.len());
-            let without: Vec<Op> = [&ops[..start], &ops[end..]].concat();
+            let without: Vec<T> = [&ops[..start], &ops[end..]].concat();
             if fails(&without) {
                 ops = without;
             } else {
@@ -28,6 +26,7 @@ pub fn shrink(ops: &[Op], patience: Duration, mut fails: impl FnMut(&[Op]) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Op;
 
     #[test]
     fn only_what_is_needed_to_fail_stays() {

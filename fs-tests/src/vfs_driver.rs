@@ -22,6 +22,7 @@ const ROOT_USER: Caller = Caller { uid: 0, gid: 0 };
 /// A filesystem, and the slots that a run holds open: each is one look-up that is not given back yet.
 pub struct VfsDriver<'v> {
     vfs: &'v dyn Vfs,
+    root: Ino,
     slots: [Option<Ino>; SLOTS],
 }
 
@@ -57,8 +58,14 @@ macro_rules! found {
 impl<'v> VfsDriver<'v> {
     /// A driver with no open slot.
     pub fn new(vfs: &'v dyn Vfs) -> Self {
+        Self::below(vfs, Ino::ROOT)
+    }
+
+    /// A driver for the tree below a directory, which it takes for the root.
+    pub fn below(vfs: &'v dyn Vfs, root: Ino) -> Self {
         Self {
             vfs,
+            root,
             slots: [None; SLOTS],
         }
     }
@@ -519,7 +526,7 @@ impl<'v> VfsDriver<'v> {
     }
 
     fn base(&self, slot: Option<usize>) -> Found<Held<'v>> {
-        let Some(ino) = slot.map_or(Some(Ino::ROOT), |slot| self.slots[slot]) else {
+        let Some(ino) = slot.map_or(Some(self.root), |slot| self.slots[slot]) else {
             return Ok(None);
         };
         Ok(Some(Held {

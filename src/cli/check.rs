@@ -20,11 +20,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mount = mounts::drive(arguments.mountpoint.as_deref())?;
     let report = mount.connect()?.check()?;
     print(format!(
-        "{}: sound: {} inodes ({} directories, {} files), {} names\n",
+        "{}: sound: {} inodes ({} directories, {} files), {} names, {} snapshots\n",
         mount.mountpoint.display(),
         report.inodes,
         report.directories,
         report.files,
         report.entries,
+        report.snapshots,
     ))
 }

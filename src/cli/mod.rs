@@ -19,6 +19,8 @@ mod outcome;
 mod plan;
 mod size;
 #[cfg(target_os = "linux")]
+mod snapshot;
+#[cfg(target_os = "linux")]
 mod stat;
 #[cfg(target_os = "linux")]
 mod umount;
@@ -50,6 +52,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Stat(stat::Arguments),
     #[cfg(target_os = "linux")]
+    Snapshot(snapshot::Arguments),
+    #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
     #[cfg(target_os = "linux")]
     Check(check::Arguments),
@@ -72,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Umount(arguments) => umount::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Stat(arguments) => stat::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Snapshot(arguments) => snapshot::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Grid(arguments) => grid::run(&arguments),
         #[cfg(target_os = "linux")]

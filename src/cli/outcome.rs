@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::error::{Error, ErrorKind};
 
 /// Why a command did not do what was asked.
@@ -64,4 +66,11 @@ pub(super) fn print(bytes: impl AsRef<[u8]>) -> Outcome {
                 .with_source(error)
                 .into(),
         })
+}
+
+/// A report as JSON for programs, on lines for people.
+pub(super) fn json(report: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string_pretty(report)
+        .map(|text| text + "\n")
+        .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot print JSON").with_source(source))
 }

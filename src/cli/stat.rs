@@ -7,9 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::mounts::{self, Mount};
-use super::outcome::{Outcome, print};
+use super::outcome::{Outcome, json, print};
 use super::size::human;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::serve::control::StatReply;
 
 /// Show what a drive holds
@@ -65,12 +65,6 @@ fn report(drive: &Mount) -> Result<Report> {
     })
 }
 
-fn json(report: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(report)
-        .map(|text| text + "\n")
-        .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot print JSON").with_source(source))
-}
-
 fn line(drive: &Mount) -> String {
     let place = drive.mountpoint.display();
     match report(drive) {
@@ -116,6 +110,7 @@ fn full(report: &Report) -> String {
         "inodes",
         &format!("{:>10}   of {}", stat.inodes, stat.inodes_max),
     );
+    push(&mut text, "snapshots", &format!("{:>10}", stat.snapshots));
     for namespace in &stat.namespaces {
         let blocks = format!(
             "{} blocks, {} held",

@@ -10,6 +10,7 @@ mod generate;
 mod op;
 mod pages;
 mod rename;
+mod snapshot;
 mod state;
 
 pub use compare::{NodeDump, Segment, Times, TreeDump};

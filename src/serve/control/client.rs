@@ -4,7 +4,10 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::protocol::{Answer, BlockKey, CheckReply, GetWhat, PutHow, Request, StatReply, receive, send};
+use super::protocol::{
+    Answer, BlockKey, CheckReply, GetWhat, PutHow, Request, SnapshotDeed, SnapshotReply, StatReply, receive,
+    send,
+};
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grid::BlockIndex;
@@ -110,6 +113,31 @@ impl Client {
         match self.ask(&request, &[])? {
             (Answer::Keys(keys), _) => Ok(keys),
             _ => Err(nonsense()),
+        }
+    }
+
+    /// Creates, deletes or goes back to a snapshot.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a bad name, `NotFound`, `Exists`, `NoSpace`.
+    pub fn snapshot(&mut self, deed: SnapshotDeed, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.ask(&Request::Snapshot { deed, name }, &[]).map(drop)
+    }
+
+    /// All snapshots, oldest first.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection breaks.
+    pub fn snapshots(&mut self) -> Result<Vec<SnapshotReply>> {
+        let mut all = Vec::new();
+        loop {
+            let skip = all.len() as u64;
+            match self.ask(&Request::Snapshots { skip }, &[])? {
+                (Answer::Snapshots(some), _) if some.is_empty() => return Ok(all),
+                (Answer::Snapshots(some), _) => all.extend(some),
+                _ => return Err(nonsense()),
+            }
         }
     }
 

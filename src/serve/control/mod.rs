@@ -1,4 +1,4 @@
-//! The control socket: what `okapi stat`, `okapi check` and `okapi grid` ask of a mounted drive.
+//! The control socket: what `okapi stat`, `check`, `grid` and `snapshot` ask of a mounted drive.
 //!
 //! Only the drive's owner and root may connect. The socket is named after the mount's device number, which no two
 //! living mounts share, so that it is found without touching the mount, which may be dead.
@@ -12,7 +12,9 @@ mod socket;
 mod tests;
 
 pub use client::Client;
-pub use protocol::{BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, StatReply};
+pub use protocol::{
+    BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, SnapshotDeed, SnapshotReply, StatReply,
+};
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Service};
 pub use socket::{DeviceNumber, remove_stale_socket};

@@ -44,6 +44,10 @@ pub(super) enum Request {
     },
     /// Occupied indexes from `from` on; answered by [`Answer::Keys`].
     Keys { namespace: String, from: u64 },
+    /// Create, delete or go back to a snapshot; answered by [`Answer::Done`].
+    Snapshot { deed: SnapshotDeed, name: String },
+    /// Snapshots, oldest first, without the first `skip`; answered by [`Answer::Snapshots`].
+    Snapshots { skip: u64 },
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
@@ -73,6 +77,17 @@ pub enum PutHow {
     Record,
 }
 
+/// What is done with a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotDeed {
+    /// Freeze the present state under the name.
+    Create,
+    /// Free what only this snapshot holds.
+    Delete,
+    /// Make the drive what it was.
+    Rollback,
+}
+
 /// What the server answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
@@ -80,6 +95,7 @@ pub(super) enum Answer {
     Stat(StatReply),
     Check(CheckReply),
     Keys(Vec<BlockKey>),
+    Snapshots(Vec<SnapshotReply>),
     Failed { kind: ErrorKind, message: String },
 }
 
@@ -110,6 +126,8 @@ pub struct StatReply {
     pub inodes: u64,
     /// Inodes that there can be.
     pub inodes_max: u64,
+    /// Snapshots.
+    pub snapshots: u64,
     /// What each namespace holds.
     pub namespaces: Vec<NamespaceReply>,
     /// Requests of the kernel by operation.
@@ -142,6 +160,21 @@ pub struct CheckReply {
     pub entries: u64,
     /// Regular files.
     pub files: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// Its name.
+    pub name: String,
+    /// When it was made: seconds since 1970.
+    pub created_secs: i64,
+    /// Inodes of which it has kept the state, because they have changed after it and before the next snapshot.
+    pub changed_inodes: u64,
+    /// Bytes charged for it, beside those of files.
+    pub metadata_bytes: u64,
 }
 
 /// An occupied index.

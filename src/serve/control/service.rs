@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::protocol::{Answer, BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, Request, StatReply};
+use super::protocol::{
+    Answer, BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, Request, SnapshotDeed, SnapshotReply,
+    StatReply,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Volume;
 use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
-use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX};
+use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX, CONTROL_SNAPSHOTS_MAX};
 
 /// The namespace of the volume; its blocks belong to files.
 pub const DRIVE_NAMESPACE: &str = "drive";
@@ -66,6 +69,8 @@ impl Service {
                 record,
             } => self.remove(namespace, *index, *record)?,
             Request::Keys { namespace, from } => self.keys(namespace, *from)?,
+            Request::Snapshot { deed, name } => self.snapshot(*deed, name)?,
+            Request::Snapshots { skip } => self.snapshots(*skip),
             Request::AwaitEnd => Answer::Done,
         };
         Ok((answer, Vec::new()))
@@ -87,6 +92,7 @@ impl Service {
             resident_bytes: self.grid.resident_bytes(),
             inodes: volume.inodes,
             inodes_max: volume.inodes_max,
+            snapshots: volume.snapshots,
             namespaces: self
                 .grid
                 .namespaces()
@@ -108,6 +114,7 @@ impl Service {
             directories: report.directories,
             entries: report.entries,
             files: report.files,
+            snapshots: report.snapshots,
         })
     }
 
@@ -172,6 +179,28 @@ impl Service {
             len,
         });
         Ok(Answer::Keys(keys.collect()))
+    }
+
+    fn snapshot(&self, deed: SnapshotDeed, name: &str) -> Result<Answer> {
+        match deed {
+            SnapshotDeed::Create => self.volume.create_snapshot(name)?,
+            SnapshotDeed::Delete => self.volume.delete_snapshot(name)?,
+            SnapshotDeed::Rollback => self.volume.rollback(name)?,
+        }
+        Ok(Answer::Done)
+    }
+
+    fn snapshots(&self, skip: u64) -> Answer {
+        let listed = self.volume.list_snapshots().into_iter();
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let page = listed.skip(skip).take(CONTROL_SNAPSHOTS_MAX);
+        let reply = page.map(|snapshot| SnapshotReply {
+            name: snapshot.name,
+            created_secs: snapshot.created.secs,
+            changed_inodes: snapshot.changed_inodes,
+            metadata_bytes: snapshot.metadata_bytes,
+        });
+        Answer::Snapshots(reply.collect())
     }
 
     fn existing(&self, name: &str) -> Result<Arc<Namespace>> {
