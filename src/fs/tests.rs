@@ -1,5 +1,7 @@
 //! Behaviour of the volume through the `Vfs` trait.
 
+mod snapshots;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use super::pages::{PAGE, PageState, Pages};
 use super::state::{Body, Id, Inode, Mark, Model, ROOT};
 
 /// A run of a file's bytes that the filesystem says is data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Where it begins.
     pub offset: u64,
@@ -17,7 +17,7 @@ pub struct Segment {
 }
 
 /// Everything that can be seen of an inode.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeDump {
     /// Attributes.
     pub attr: AttrAnswer,
@@ -34,7 +34,7 @@ pub struct NodeDump {
 }
 
 /// Everything that can be seen of a filesystem.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TreeDump {
     /// Inode number of each path, relative to the root, which is the empty path.
     pub names: BTreeMap<Vec<u8>, u64>,

@@ -18,23 +18,23 @@ use okapi::vfs::{
 
 use crate::race::{Race, Round};
 
-const USER: Caller = Caller { uid: 0, gid: 0 };
+pub(crate) const USER: Caller = Caller { uid: 0, gid: 0 };
 
 /// How long each race lasts.
-fn time() -> Duration {
+pub(crate) fn time() -> Duration {
     seconds_from_env(2)
 }
 
 /// A volume that many threads share.
 #[derive(Clone)]
-struct Arena {
+pub(crate) struct Arena {
     grid: Arc<Grid>,
     namespace: Arc<Namespace>,
-    volume: Arc<Volume>,
+    pub(crate) volume: Arc<Volume>,
 }
 
 impl Arena {
-    fn new(size_bytes: u64) -> Self {
+    pub(crate) fn new(size_bytes: u64) -> Self {
         let block_size = 16 << 10;
         let grid = Grid::new(GridConfig {
             size_bytes,
@@ -56,7 +56,7 @@ impl Arena {
         }
     }
 
-    fn make(&self, parent: Ino, name: &str, node: NewNode<'_>) -> okapi::Result<Attr> {
+    pub(crate) fn make(&self, parent: Ino, name: &str, node: NewNode<'_>) -> okapi::Result<Attr> {
         let at = NewName {
             parent,
             name: name.as_bytes(),
@@ -67,34 +67,34 @@ impl Arena {
     }
 
     /// A directory that must not exist yet. The look-up is kept, so that the number stays valid.
-    fn dir(&self, parent: Ino, name: &str) -> Ino {
+    pub(crate) fn dir(&self, parent: Ino, name: &str) -> Ino {
         self.make(parent, name, NewNode::Directory).unwrap().ino
     }
 
-    fn file(&self, parent: Ino, name: &str, bytes: &[u8]) -> Ino {
+    pub(crate) fn file(&self, parent: Ino, name: &str, bytes: &[u8]) -> Ino {
         let ino = self.make(parent, name, NewNode::Regular).unwrap().ino;
         self.write(ino, 0, bytes).unwrap();
         ino
     }
 
-    fn write(&self, ino: Ino, offset: u64, bytes: &[u8]) -> okapi::Result<usize> {
+    pub(crate) fn write(&self, ino: Ino, offset: u64, bytes: &[u8]) -> okapi::Result<usize> {
         let written = self.volume.write(ino, WriteAt::Offset(offset), bytes, false)?;
         Ok(written.len)
     }
 
     /// Makes a file that may exist, and forgets it.
-    fn try_make(&self, parent: Ino, name: &str, node: NewNode<'_>) -> okapi::Result<()> {
+    pub(crate) fn try_make(&self, parent: Ino, name: &str, node: NewNode<'_>) -> okapi::Result<()> {
         let attr = self.make(parent, name, node)?;
         self.volume.forget(attr.ino, 1);
         Ok(())
     }
 
-    fn rename(&self, from: (Ino, &str), to: (Ino, &str), mode: RenameMode) -> okapi::Result<()> {
+    pub(crate) fn rename(&self, from: (Ino, &str), to: (Ino, &str), mode: RenameMode) -> okapi::Result<()> {
         let (from, to) = ((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()));
         self.volume.rename(USER, from, to, mode)
     }
 
-    fn names(&self, dir: Ino) -> Vec<Vec<u8>> {
+    pub(crate) fn names(&self, dir: Ino) -> Vec<Vec<u8>> {
         let mut names = Vec::new();
         let mut seen = Vec::new();
         let scan = self.volume.readdir(dir, 0, true, &mut |entry| {
@@ -109,19 +109,19 @@ impl Arena {
         names
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         self.volume.check().unwrap();
         self.grid.check().unwrap();
     }
 
     /// A check while others work; the grid may be too busy for one.
-    fn check_meanwhile(&self) {
+    pub(crate) fn check_meanwhile(&self) {
         self.volume.check().unwrap();
         allow(self.grid.check(), &[Busy]);
     }
 
     /// A job that works on this volume.
-    fn job(&self, mut round: impl FnMut(&Self, &mut Rng) + Send + 'static) -> Round {
+    pub(crate) fn job(&self, mut round: impl FnMut(&Self, &mut Rng) + Send + 'static) -> Round {
         let own = self.clone();
         Box::new(move |rng| round(&own, rng))
     }
@@ -129,7 +129,7 @@ impl Arena {
 
 /// Accepts success and the errors that a race may bring.
 #[track_caller]
-fn allow<T>(result: okapi::Result<T>, kinds: &[ErrorKind]) -> Option<T> {
+pub(crate) fn allow<T>(result: okapi::Result<T>, kinds: &[ErrorKind]) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) if kinds.contains(&error.kind()) => None,
@@ -137,7 +137,7 @@ fn allow<T>(result: okapi::Result<T>, kinds: &[ErrorKind]) -> Option<T> {
     }
 }
 
-const PLAIN: RenameMode = RenameMode {
+pub(crate) const PLAIN: RenameMode = RenameMode {
     no_replace: false,
     exchange: false,
     whiteout: false,

@@ -8,4 +8,5 @@
 mod locks;
 mod mounted;
 mod race;
+mod snapshots;
 mod trees;
