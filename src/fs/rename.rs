@@ -50,7 +50,7 @@ pub(super) fn rename(
         true => volume.change_names(),
         false => volume.change_names_alone(),
     };
-    let dead = rename_locked(volume, &change, caller, (from, to), mode)?;
+    let dead = rename_locked(volume, &change, caller, [from, to], mode)?;
     drop(change);
     // Its content ends without a lock.
     drop(dead);
@@ -62,7 +62,7 @@ fn rename_locked(
     volume: &Volume,
     change: &Change<'_>,
     caller: Caller,
-    (from, to): ((Ino, &[u8]), (Ino, &[u8])),
+    [from, to]: [(Ino, &[u8]); 2],
     mode: RenameMode,
 ) -> Result<Option<Arc<Inode>>> {
     let from = Place {

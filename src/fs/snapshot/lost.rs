@@ -35,7 +35,6 @@ impl Lost {
             return;
         }
         let hash = self.hasher.hash_one(name);
-        let name = name.into();
         self.charged += entry_cost(name);
         self.entries.insert(
             cookie,
