@@ -12,13 +12,20 @@
 //! file.rs        read, write, fallocate, seek, copy
 //! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
 //! xattr_store.rs both of their storage
+//! inode/change.rs  the gate: the only way to change an inode, which keeps it for the newest snapshot first
+//! snapshot/      what is kept, and how it is shown
 //! check.rs       proof that all of it fits together
 //! ```
 //!
 //! # Lock order
 //! ```text
+//! managing (Volume)    one of these at a time: making, deleting and going back to a snapshot, the check
+//!    |
+//! snapshots (Volume)   shared: an operation that changes something, or reads a snapshot
+//!    |                 exclusive: a snapshot comes or goes, or is gone back to
+//!    |
 //! structure (Volume)   shared: an operation that changes names or charges metadata
-//!    |                 exclusive: a rename between two directories, and the check
+//!    |                 exclusive: a rename between two directories, going back to a snapshot, and the check
 //! entries (Directory)  ancestor before descendant; two unrelated ones only under the exclusive structure lock
 //!    |
 //! table shard          held only inside a call of the table
@@ -28,8 +35,11 @@
 //! content (Inode)      one at a time
 //!    |
 //! readers (Inode)      shared while bytes are copied out; below it come the grid's locks
+//!
+//! entries, meta -> records shard (History) -> lost entries (Record) -> list of records (Snapshot)
 //! ```
-//! Data operations (read, write, fallocate, seek) take neither of the first two; a copy charges for what it shares.
+//! Reading and seeking take none of the first four. Writing and preallocating pass the gate, which is `snapshots`, and
+//! take `structure` only for the moment in which the inode is kept; a copy charges for what it shares.
 
 mod acl;
 mod attributes;

@@ -4,5 +4,6 @@ mod asking;
 mod blocks;
 mod lifecycle;
 mod mounting;
+mod snapshots;
 mod support;
 mod users;

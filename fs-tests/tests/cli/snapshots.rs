@@ -1,0 +1,110 @@
+//! `okapi snapshot`: freeze, list, read, delete.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+
+use fs_tests::harness::run;
+use fs_tests::sys::Mapping;
+use nix::errno::Errno;
+use serde_json::Value;
+
+use crate::support::{Detached, fails, okapi, stat, text};
+
+fn snapshot(drive: &Detached, arguments: &[&str]) -> Command {
+    let mut command = okapi(&["snapshot"]);
+    command.args(arguments).arg("--mount").arg(drive.path());
+    command
+}
+
+fn list(drive: &Detached) -> Vec<Value> {
+    let output = run(&mut snapshot(drive, &["list", "--json"]));
+    serde_json::from_slice(&output.stdout).expect("--json prints JSON")
+}
+
+#[test]
+fn a_snapshot_is_made_read_and_deleted() {
+    let drive = Detached::mount(&[]);
+    let file = drive.path().join("file");
+    fs::write(&file, "old").expect("the drive takes files");
+    run(&mut snapshot(&drive, &["create", "before"]));
+    fs::write(&file, "new").expect("the drive takes files");
+
+    let snapshots = list(&drive);
+    assert_eq!(snapshots.len(), 1);
+    assert_eq!(snapshots[0]["name"], "before");
+    assert_eq!(snapshots[0]["changed_inodes"], 1);
+    assert_eq!(stat(drive.path())["snapshots"], 1);
+    let people = text(&run(&mut snapshot(&drive, &["list"])));
+    assert!(
+        people.starts_with("before  20") && people.contains("1 inodes changed"),
+        "{people}"
+    );
+
+    let names = fs::read_dir(drive.path()).expect("the root is listed");
+    let names: Vec<_> = names.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    assert_eq!(names, ["file"], "the root does not list .okapi");
+    let path = snapshots[0]["path"].as_str().expect("a path is text");
+    let kept = format!("{path}/file");
+    assert_eq!(
+        fs::read_to_string(&kept).expect("the snapshot has the file"),
+        "old"
+    );
+    let refused = fs::write(&kept, "x").expect_err("a snapshot is read-only");
+    assert_eq!(refused.raw_os_error(), Some(Errno::EROFS as i32));
+
+    run(&mut snapshot(&drive, &["delete", "before"]));
+    assert!(list(&drive).is_empty());
+    let report = text(&run(okapi(&["check"]).arg(drive.path())));
+    assert!(report.contains("0 snapshots"), "{report}");
+}
+
+#[test]
+fn a_snapshot_has_what_was_written_through_a_mapping() {
+    const LEN: usize = 1 << 20;
+    let drive = Detached::mount(&[]);
+    let path = drive.path().join("file");
+    let mut file = File::options()
+        .create_new(true)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .expect("the drive takes files");
+    file.write_all(&vec![0; LEN]).expect("the drive takes bytes");
+    let mut bytes = Mapping::new(&file, 0, LEN, true).expect("files can be mapped");
+    for round in 1..=5 {
+        bytes.write(0, &[round; LEN]);
+        let name = format!("round{round}");
+        run(&mut snapshot(&drive, &["create", &name]));
+        let kept = fs::read(drive.path().join(".okapi/snapshots").join(&name).join("file"));
+        assert!(
+            kept.expect("the snapshot has the file")
+                .iter()
+                .all(|byte| *byte == round),
+            "round {round}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_a_cure() {
+    let drive = Detached::mount(&[]);
+    run(&mut snapshot(&drive, &["create", "one"]));
+    fails(
+        &mut snapshot(&drive, &["create", "one"]),
+        1,
+        &["`one`", "already", "hint"],
+    );
+    fails(&mut snapshot(&drive, &["create", "a/b"]), 1, &["`a/b`", "hint"]);
+    fails(
+        &mut snapshot(&drive, &["delete", "two"]),
+        1,
+        &["no snapshot `two`", "hint"],
+    );
+    fails(
+        &mut snapshot(&drive, &["rollback", "two"]),
+        1,
+        &["no snapshot `two`"],
+    );
+    fails(&mut snapshot(&drive, &["delete"]), 2, &["Usage"]);
+}
