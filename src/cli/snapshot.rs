@@ -1,4 +1,4 @@
-//! `okapi snapshot`: the state of a whole drive, frozen, listed, gone back to.
+//! `okapi snapshot`: the state of a whole drive, frozen, listed, compared, gone back to.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -12,7 +12,7 @@ use super::mounts::{self, Mount};
 use super::outcome::{Outcome, json, print};
 use super::size::human;
 use crate::error::{Error, ErrorKind, Result};
-use crate::serve::control::{SnapshotDeed, SnapshotReply};
+use crate::serve::control::{DifferenceReply, PathReply, SnapshotDeed, SnapshotReply};
 
 /// Freeze the state of a drive, show it, go back to it
 ///
@@ -45,6 +45,19 @@ enum Command {
         /// Their names
         #[arg(required = true)]
         names: Vec<String>,
+    },
+    /// Show what differs between two snapshots, or between one and the present
+    ///
+    /// `+` was added, `-` removed, `R` has another name, `M` has other bytes or (`attributes`) other attributes. What is
+    /// below a directory that has another name is not listed for that.
+    Diff {
+        /// The older state
+        from: String,
+        /// The newer state [default: the present]
+        to: Option<String>,
+        /// Print JSON: an array of objects; paths that are no text are arrays of bytes
+        #[arg(long)]
+        json: bool,
     },
     /// Make the drive what it was; all snapshots stay
     ///
@@ -81,6 +94,20 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             flush(&drive)?;
             drive.connect()?.snapshot(SnapshotDeed::Rollback, name)?;
         }
+        Command::Diff {
+            from,
+            to,
+            json: as_json,
+        } => {
+            if to.is_none() {
+                flush(&drive)?;
+            }
+            let differences = drive.connect()?.diff(from, to.as_deref())?;
+            return print(match as_json {
+                true => json(&differences)?,
+                false => differences.iter().map(line).collect(),
+            });
+        }
         Command::List { json: as_json } => {
             let snapshots = drive.connect()?.snapshots()?;
             return print(match as_json {
@@ -112,6 +139,33 @@ fn listed<'a>(drive: &Mount, snapshot: &'a SnapshotReply) -> Listed<'a> {
     Listed {
         path: path.display().to_string(),
         snapshot,
+    }
+}
+
+fn line(difference: &DifferenceReply) -> String {
+    match difference {
+        DifferenceReply::Added { path } => format!("+ {}\n", shown(path)),
+        DifferenceReply::Removed { path } => format!("- {}\n", shown(path)),
+        DifferenceReply::Renamed { from, path } => format!("R {} -> {}\n", shown(from), shown(path)),
+        DifferenceReply::Modified {
+            path,
+            ranges,
+            attributes,
+        } => {
+            let ranges = ranges.iter().map(|(start, end)| format!(" {start}..{end}"));
+            let attributes = if *attributes { " attributes" } else { "" };
+            format!("M {}{}{attributes}\n", shown(path), ranges.collect::<String>())
+        }
+    }
+}
+
+/// A path on one line of a terminal.
+fn shown(path: &PathReply) -> String {
+    match path {
+        PathReply::Text(text) if text.is_empty() => "/".into(),
+        PathReply::Text(text) if text.chars().any(char::is_control) => text.escape_debug().to_string(),
+        PathReply::Text(text) => text.clone(),
+        PathReply::Bytes(bytes) => bytes.escape_ascii().to_string(),
     }
 }
 

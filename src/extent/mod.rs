@@ -14,6 +14,7 @@
 //! content.rs  length, extents, accounting, check; cutting, on which every other file builds
 //! write.rs    writing            hole.rs  punching, allocating, zeroing, seeking
 //! read.rs     pinned reads       clip.rs  copying between contents
+//! diff.rs     where two contents differ
 //! map.rs      extents by offset, in nodes (node.rs) that clones share
 //! run.rs      one extent         data.rs  bytes or zeros on their way into a block
 //! ```
@@ -30,6 +31,7 @@
 mod clip;
 mod content;
 mod data;
+mod diff;
 mod hole;
 mod map;
 mod node;

@@ -57,7 +57,7 @@ impl Volume {
             tally.compare_links(inode)?;
         }
         check_reachable(&inodes)?;
-        tally.report.snapshots = snapshots.len() as u64;
+        tally.report.snapshots = snapshots.shown().count() as u64;
         tally.charged_bytes += snapshot::check::check(self, &snapshots)?;
         tally.compare_totals(self)?;
         Ok(tally.report)

@@ -60,5 +60,6 @@ mod xattr_store;
 mod tests;
 
 pub use check::CheckReport;
+pub use snapshot::diff::Difference;
 pub use snapshot::manage::SnapshotInfo;
 pub use volume::{Volume, VolumeConfig, VolumeStat};

@@ -114,7 +114,7 @@ impl Volume {
             logical_bytes: self.table.snapshot().iter().map(held).sum(),
             inodes: self.table.len(),
             inodes_max: self.totals().inodes_max,
-            snapshots: self.snapshots.read().len() as u64,
+            snapshots: self.snapshots.read().shown().count() as u64,
         }
     }
 

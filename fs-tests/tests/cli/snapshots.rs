@@ -60,6 +60,35 @@ fn a_snapshot_is_made_read_and_deleted() {
 }
 
 #[test]
+fn a_diff_says_what_has_changed() {
+    let drive = Detached::mount(&[]);
+    fs::write(drive.path().join("changed"), [1; 10_000]).expect("the drive takes files");
+    fs::write(drive.path().join("gone"), "x").expect("the drive takes files");
+    fs::write(drive.path().join("old name"), "x").expect("the drive takes files");
+    run(&mut snapshot(&drive, &["create", "before"]));
+    fs::write(drive.path().join("changed"), [2; 5000]).expect("the drive takes files");
+    fs::remove_file(drive.path().join("gone")).expect("files can be removed");
+    fs::rename(drive.path().join("old name"), drive.path().join("new\nname")).expect("files can be renamed");
+    fs::create_dir(drive.path().join("dir")).expect("the drive takes directories");
+    let output = text(&run(&mut snapshot(&drive, &["diff", "before"])));
+    assert_eq!(
+        output,
+        "+ dir\n- gone\nR old name -> new\\nname\nM changed 0..10000\n"
+    );
+    run(&mut snapshot(&drive, &["create", "after"]));
+    let output = run(&mut snapshot(&drive, &["diff", "before", "after", "--json"]));
+    let differences: Value = serde_json::from_slice(&output.stdout).expect("--json prints JSON");
+    assert_eq!(differences[3]["change"], "modified");
+    assert_eq!(differences[3]["ranges"][0][1], 10_000);
+    assert_eq!(differences[2]["path"], "new\nname");
+    fails(
+        &mut snapshot(&drive, &["diff", "after", "x"]),
+        1,
+        &["no snapshot `x`", "hint"],
+    );
+}
+
+#[test]
 fn a_snapshot_has_what_was_written_through_a_mapping() {
     const LEN: usize = 1 << 20;
     let drive = Detached::mount(&[]);

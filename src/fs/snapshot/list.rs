@@ -55,9 +55,8 @@ impl Snapshots {
     /// Adds a snapshot of this moment.
     ///
     /// # Errors
-    /// `InvalidArgument` for a bad name, `Exists`, `NoSpace` where all numbers are used up.
+    /// `Exists`, `NoSpace` where all numbers are used up.
     pub(in crate::fs) fn add(&mut self, name: &str, now: Timestamp, next_ino: u64) -> Result<()> {
-        check_name(name)?;
         if self.find(name).is_ok() {
             return Err(Error::new(
                 ErrorKind::Exists,
@@ -138,9 +137,9 @@ impl Snapshots {
         self.newest
     }
 
-    /// How many there are.
-    pub(in crate::fs) fn len(&self) -> usize {
-        self.living.len()
+    /// Those that were made on request, oldest first: the others have a dot before their name.
+    pub(in crate::fs) fn shown(&self) -> impl Iterator<Item = &Snapshot> {
+        self.iter().filter(|snapshot| !snapshot.name.starts_with('.'))
     }
 
     /// When one last came or went.
@@ -149,8 +148,11 @@ impl Snapshots {
     }
 }
 
-/// A name is a path component, and needs no quoting.
-fn check_name(name: &str) -> Result<()> {
+/// Refuses a name that is no path component, needs quoting, or begins with a dot as those of the volume's own snapshots.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(in crate::fs) fn check_name(name: &str) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+:@".contains(&byte);
     let sound = (1..=SNAPSHOT_NAME_MAX).contains(&name.len())
         && name.bytes().all(allowed)
@@ -196,6 +198,7 @@ mod tests {
         snapshots.add("b", now, 3).unwrap();
         assert_eq!(snapshots.newest_number(), 3);
         assert_eq!(snapshots.before(3).unwrap().number, 1);
-        assert_eq!(snapshots.len(), 2);
+        snapshots.add(".own", now, 3).unwrap();
+        assert_eq!((snapshots.iter().count(), snapshots.shown().count()), (3, 2));
     }
 }

@@ -1,11 +1,12 @@
 //! Making, deleting and listing snapshots.
 
+use super::list::check_name;
 use super::place::Place;
 use crate::Result;
 use crate::clock::Timestamp;
 use crate::fs::volume::Volume;
 use crate::limits::SNAPSHOT_COST;
-use crate::vfs::Outdated;
+use crate::vfs::{Ino, Outdated};
 
 /// Records that are handed over before other operations have their turn.
 const BATCH: usize = 256;
@@ -30,15 +31,9 @@ impl Volume {
     /// # Errors
     /// `InvalidArgument` for a bad name, `Exists`, `NoSpace`, `QuotaExceeded`.
     pub fn create_snapshot(&self, name: &str) -> Result<()> {
+        check_name(name)?;
         let _managing = self.managing.lock();
-        {
-            let mut snapshots = self.snapshots.write();
-            let _structure = self.structure.read();
-            self.namespace.charge(snapshot_cost(name))?;
-            snapshots
-                .add(name, self.now(), self.table.next())
-                .inspect_err(|_| self.namespace.release(snapshot_cost(name)))?;
-        }
+        self.add_snapshot(name)?;
         self.list_changed(name);
         Ok(())
     }
@@ -50,21 +45,33 @@ impl Volume {
     /// `NotFound`.
     pub fn delete_snapshot(&self, name: &str) -> Result<()> {
         let _managing = self.managing.lock();
-        let (number, touched) = {
+        self.drop_snapshot(name)?;
+        self.list_changed(name);
+        Ok(())
+    }
+
+    /// As [`Volume::create_snapshot`], of any name and without telling of it; the caller holds the managing lock.
+    pub(in crate::fs) fn add_snapshot(&self, name: &str) -> Result<()> {
+        let mut snapshots = self.snapshots.write();
+        let _structure = self.structure.read();
+        self.namespace.charge(snapshot_cost(name))?;
+        snapshots
+            .add(name, self.now(), self.table.next())
+            .inspect_err(|_| self.namespace.release(snapshot_cost(name)))
+    }
+
+    /// As [`Volume::delete_snapshot`], without telling of it; the caller holds the managing lock.
+    pub(in crate::fs) fn drop_snapshot(&self, name: &str) -> Result<()> {
+        let removed = {
             let mut snapshots = self.snapshots.write();
             let number = snapshots.find(name)?.number;
-            let removed = snapshots.remove(number, self.now());
-            (
-                number,
-                removed
-                    .map(|snapshot| snapshot.touched.into_inner())
-                    .unwrap_or_default(),
-            )
+            snapshots.remove(number, self.now())
         };
-        self.list_changed(name);
-        for batch in touched.chunks(BATCH) {
+        let removed = removed.expect("the snapshot was found under the same lock");
+        for batch in removed.touched.lock().chunks(BATCH) {
             let change = self.change_names();
-            let returned: Vec<_> = batch.iter().map(|ino| change.hand_over(*ino, number)).collect();
+            let hand_over = |ino: &Ino| change.hand_over(*ino, removed.number);
+            let returned: Vec<_> = batch.iter().map(hand_over).collect();
             drop(change);
             // Their contents end without a lock.
             drop(returned);
@@ -77,7 +84,7 @@ impl Volume {
     /// The snapshots, oldest first.
     pub fn list_snapshots(&self) -> Vec<SnapshotInfo> {
         let snapshots = self.snapshots.read();
-        let info = snapshots.iter().map(|snapshot| {
+        let info = snapshots.shown().map(|snapshot| {
             let touched = snapshot.touched.lock().clone();
             let records = touched
                 .iter()

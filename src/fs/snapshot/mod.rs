@@ -6,7 +6,8 @@
 //! history.rs   the records of all inodes, by snapshot
 //! frozen.rs    one snapshot's volume: records first, then what is unchanged
 //! place.rs     inode numbers of what is shown            view.rs  the directories in which it is shown
-//! manage.rs    create, delete, list          rollback.rs  going back to one          check.rs  the proof
+//! manage.rs    create, delete, list          rollback.rs  going back to one
+//! diff.rs      what differs between two      check.rs     the proof
 //! ```
 //!
 //! **How it works.** A snapshot is a number, and the number of the next inode to be made. Nothing else happens when it
@@ -25,6 +26,7 @@
 //! snapshot before it where that has none.
 
 pub(super) mod check;
+pub(super) mod diff;
 pub(super) mod frozen;
 pub(super) mod history;
 pub(super) mod list;

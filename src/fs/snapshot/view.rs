@@ -68,7 +68,7 @@ impl<'v> View<'v> {
                     ..frozen.attr(own)?
                 });
             }
-            Some(Place::List) => self.snapshots.len(),
+            Some(Place::List) => self.snapshots.shown().count(),
             Some(Place::Control) | None => 1,
         };
         let changed = self.snapshots.changed();
@@ -144,7 +144,11 @@ impl<'v> View<'v> {
 
     fn list_snapshots(&self, listing: &mut Listing<'_>) -> Result<()> {
         let first = (listing.cookie + 1).saturating_sub(COOKIE_DOT_DOT);
-        for snapshot in self.snapshots.from(first) {
+        for snapshot in self
+            .snapshots
+            .shown()
+            .skip_while(|snapshot| snapshot.number < first)
+        {
             let root = root_of(snapshot.number);
             let entry = (COOKIE_DOT_DOT + snapshot.number, root.ino(), FileKind::Directory);
             if self.show(listing, entry, snapshot.name.as_bytes())?.is_break() {
@@ -196,7 +200,7 @@ impl<'v> View<'v> {
     /// The snapshot's root that is shown under a name.
     fn root(&self, name: &[u8]) -> Result<Place> {
         let name = std::str::from_utf8(name).map_err(|_| ErrorKind::NotFound)?;
-        let named = self.snapshots.iter().find(|snapshot| &*snapshot.name == name);
+        let named = self.snapshots.shown().find(|snapshot| &*snapshot.name == name);
         match named {
             Some(snapshot) => Ok(root_of(snapshot.number)),
             None => Err(ErrorKind::NotFound.into()),

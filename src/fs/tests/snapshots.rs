@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::fs::Difference;
 use crate::vfs::Outdated;
 
 impl Fixture {
@@ -331,4 +332,76 @@ fn a_full_volume_refuses_a_change_that_must_be_kept_and_recovers() {
     fixture.unlink("young");
     fixture.volume.delete_snapshot("s").unwrap();
     fixture.volume.setattr(USER, old, &changes).unwrap();
+}
+
+#[test]
+fn a_diff_names_what_came_went_moved_and_changed() {
+    let fixture = Fixture::new(1 << 24);
+    let dir = fixture.dir(Ino::ROOT, "dir");
+    let inner = fixture.file(dir, "inner");
+    fixture.write(inner, 0, &[1; 10_000]);
+    for name in ["gone", "moved", "same", "mode"] {
+        fixture.closed_file(name, &[1; 10_000]);
+    }
+    fixture.snapshot("a");
+    assert_eq!(fixture.volume.diff("a", None).unwrap(), []);
+
+    fixture.write(inner, 5000, b"other");
+    fixture
+        .rename((Ino::ROOT, "dir"), (Ino::ROOT, "place"), RenameMode::default())
+        .unwrap();
+    fixture.unlink("gone");
+    fixture
+        .rename((Ino::ROOT, "moved"), (dir, "here"), RenameMode::default())
+        .unwrap();
+    fixture.write(fixture.find("same").unwrap().ino, 0, &[1; 10_000]);
+    let chmod = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    let mode = fixture.find("mode").unwrap().ino;
+    fixture.volume.setattr(USER, mode, &chmod).unwrap();
+    let sub = fixture.dir(Ino::ROOT, "sub");
+    fixture.file(sub, "new");
+    fixture.volume.link(inner, sub, b"link").unwrap();
+
+    let added = |path: &str| Difference::Added { path: path.into() };
+    let renamed = |from: &str, to: &str| Difference::Renamed {
+        from: from.into(),
+        to: to.into(),
+    };
+    let modified = |path: &str, ranges: &[(u64, u64)], attributes| Difference::Modified {
+        path: path.into(),
+        ranges: ranges.to_vec(),
+        attributes,
+    };
+    let expected = [
+        added("sub"),
+        added("sub/link"),
+        added("sub/new"),
+        Difference::Removed {
+            path: b"gone".to_vec(),
+        },
+        renamed("dir", "place"),
+        renamed("moved", "place/here"),
+        modified("mode", &[], true),
+        modified("place/inner", &[(4096, 8192)], false),
+        modified("same", &[], true),
+    ];
+    assert_eq!(fixture.volume.diff("a", None).unwrap(), expected);
+    fixture.snapshot("b");
+    assert_eq!(fixture.volume.diff("a", Some("b")).unwrap(), expected);
+    let back = fixture.volume.diff("b", Some("a")).unwrap();
+    assert!(
+        back.contains(&renamed("place", "dir")) && back.contains(&added("gone")),
+        "{back:?}"
+    );
+    assert_eq!(fixture.volume.list_snapshots().len(), 2);
+    fixture.volume.rollback("a").unwrap();
+    assert_eq!(fixture.volume.diff("a", None).unwrap(), []);
+    assert_eq!(fixture.volume.diff("b", None).unwrap(), back);
+    assert_eq!(
+        fixture.volume.diff("c", None).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }

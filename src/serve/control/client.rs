@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, GetWhat, PutHow, Request, SnapshotDeed, SnapshotReply, StatReply, receive,
-    send,
+    Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, PutHow, Request, SnapshotDeed, SnapshotReply,
+    StatReply, receive, send,
 };
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
@@ -139,6 +139,19 @@ impl Client {
                 _ => return Err(nonsense()),
             }
         }
+    }
+
+    /// What differs between two snapshots, or between one and the present.
+    ///
+    /// # Errors
+    /// `NotFound`, `TooLarge` where one answer does not hold it.
+    pub fn diff(&mut self, from: &str, to: Option<&str>) -> Result<Vec<DifferenceReply>> {
+        let request = Request::Diff {
+            from: from.to_owned(),
+            to: to.map(str::to_owned),
+        };
+        let (_, payload) = self.ask(&request, &[])?;
+        serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
     }
 
     /// Waits until the program has ended and its memory is free; `false` where `timeout` is over before.

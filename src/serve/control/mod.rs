@@ -13,7 +13,8 @@ mod tests;
 
 pub use client::Client;
 pub use protocol::{
-    BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, SnapshotDeed, SnapshotReply, StatReply,
+    BlockKey, CheckReply, DifferenceReply, GetWhat, NamespaceReply, PathReply, PutHow, SnapshotDeed,
+    SnapshotReply, StatReply,
 };
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Service};

@@ -48,6 +48,9 @@ pub(super) enum Request {
     Snapshot { deed: SnapshotDeed, name: String },
     /// Snapshots, oldest first, without the first `skip`; answered by [`Answer::Snapshots`].
     Snapshots { skip: u64 },
+    /// What differs between snapshots; answered by [`Answer::Done`] with a payload: JSON, an array of
+    /// [`DifferenceReply`].
+    Diff { from: String, to: Option<String> },
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
@@ -175,6 +178,54 @@ pub struct SnapshotReply {
     pub changed_inodes: u64,
     /// Bytes charged for it, beside those of files.
     pub metadata_bytes: u64,
+}
+
+/// A difference between two states of a drive. Paths are relative to its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "lowercase")]
+pub enum DifferenceReply {
+    /// A name that only the newer state has.
+    Added {
+        /// Where.
+        path: PathReply,
+    },
+    /// A name that only the older state has.
+    Removed {
+        /// Where.
+        path: PathReply,
+    },
+    /// An inode that has another name.
+    Renamed {
+        /// Where it was.
+        from: PathReply,
+        /// Where it is.
+        path: PathReply,
+    },
+    /// An inode that has other bytes or attributes.
+    Modified {
+        /// Where it is.
+        path: PathReply,
+        /// Bytes that differ, from the first to before the second.
+        ranges: Vec<(u64, u64)>,
+        /// Whether attributes differ.
+        attributes: bool,
+    },
+}
+
+/// A path: text, or bytes where it is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathReply {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Bytes(Vec<u8>),
+}
+
+impl From<Vec<u8>> for PathReply {
+    fn from(path: Vec<u8>) -> Self {
+        String::from_utf8(path).map_or_else(|error| Self::Bytes(error.into_bytes()), Self::Text)
+    }
 }
 
 /// An occupied index.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, GetWhat, NamespaceReply, PutHow, Request, SnapshotDeed, SnapshotReply,
-    StatReply,
+    Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, NamespaceReply, PutHow, Request, SnapshotDeed,
+    SnapshotReply, StatReply,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::Volume;
+use crate::fs::{Difference, Volume};
 use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
 use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX, CONTROL_SNAPSHOTS_MAX};
 
@@ -71,6 +71,7 @@ impl Service {
             Request::Keys { namespace, from } => self.keys(namespace, *from)?,
             Request::Snapshot { deed, name } => self.snapshot(*deed, name)?,
             Request::Snapshots { skip } => self.snapshots(*skip),
+            Request::Diff { from, to } => return Ok((Answer::Done, self.diff(from, to.as_deref())?)),
             Request::AwaitEnd => Answer::Done,
         };
         Ok((answer, Vec::new()))
@@ -203,6 +204,19 @@ impl Service {
         Answer::Snapshots(reply.collect())
     }
 
+    fn diff(&self, from: &str, to: Option<&str>) -> Result<Vec<u8>> {
+        let differences = self.volume.diff(from, to)?.into_iter();
+        let replies: Vec<_> = differences.map(difference_reply).collect();
+        match serde_json::to_vec(&replies) {
+            Ok(bytes) if bytes.len() <= CONTROL_PAYLOAD_MAX => Ok(bytes),
+            Ok(_) => Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("{} differences are too many for one answer", replies.len()),
+            )),
+            Err(source) => Err(Error::new(ErrorKind::Corrupt, "cannot write JSON").with_source(source)),
+        }
+    }
+
     fn existing(&self, name: &str) -> Result<Arc<Namespace>> {
         self.grid.namespace(name).ok_or_else(|| {
             Error::new(
@@ -229,6 +243,26 @@ fn namespace_reply(namespace: &Namespace) -> NamespaceReply {
         stored_bytes,
         held_bytes,
         quota_bytes: (limit_bytes != u64::MAX).then_some(limit_bytes),
+    }
+}
+
+fn difference_reply(difference: Difference) -> DifferenceReply {
+    match difference {
+        Difference::Added { path } => DifferenceReply::Added { path: path.into() },
+        Difference::Removed { path } => DifferenceReply::Removed { path: path.into() },
+        Difference::Renamed { from, to } => DifferenceReply::Renamed {
+            from: from.into(),
+            path: to.into(),
+        },
+        Difference::Modified {
+            path,
+            ranges,
+            attributes,
+        } => DifferenceReply::Modified {
+            path: path.into(),
+            ranges,
+            attributes,
+        },
     }
 }
 
