@@ -180,10 +180,11 @@ fn table(snapshots: &[SnapshotReply]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:width$}  {}  {:>9} inodes changed  {:>10} of metadata",
+            "{:width$}  {}  {:>9} inodes changed  {:>10} of its own, {:>10} of metadata",
             snapshot.name,
             utc(snapshot.created_secs),
             snapshot.changed_inodes,
+            human(snapshot.private_bytes),
             human(snapshot.metadata_bytes),
         );
     }

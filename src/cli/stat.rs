@@ -110,7 +110,12 @@ fn full(report: &Report) -> String {
         "inodes",
         &format!("{:>10}   of {}", stat.inodes, stat.inodes_max),
     );
-    push(&mut text, "snapshots", &format!("{:>10}", stat.snapshots));
+    let snapshots = format!(
+        "{:>10}   holding {} that no file has",
+        stat.snapshots,
+        human(stat.snapshot_bytes)
+    );
+    push(&mut text, "snapshots", &snapshots);
     for namespace in &stat.namespaces {
         let blocks = format!(
             "{} blocks, {} held",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::map::Map;
 use super::run::{Extent, block_len};
-use crate::grid::{Namespace, class_bytes};
+use crate::grid::{Block, Namespace, class_bytes};
 use crate::limits::{FILE_SIZE_MAX, PAGE_SIZE};
 use crate::{Error, ErrorKind, Result};
 
@@ -62,6 +62,11 @@ impl Content {
     /// Number of extents.
     pub fn extent_count(&self) -> u64 {
         self.extents
+    }
+
+    /// The blocks of all extents, in the order of the file; one that several extents share comes for each.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.map.iter_from(0).map(|extent| &extent.block)
     }
 
     /// Sets the length, at most `FILE_SIZE_MAX`: cut bytes give their memory back, new bytes are a hole.

@@ -10,6 +10,7 @@ use super::inode::change::{Change, Gate, Structure};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
 use super::snapshot::history::History;
 use super::snapshot::list::Snapshots;
+use super::snapshot::usage::SnapshotUsage;
 use super::table::Table;
 use crate::clock::{Clock, Timestamp};
 use crate::grid::{Grid, Namespace, Usage};
@@ -46,6 +47,8 @@ pub struct VolumeStat {
     pub inodes_max: u64,
     /// Snapshots.
     pub snapshots: u64,
+    /// Memory of files' bytes that only snapshots hold.
+    pub snapshot_bytes: u64,
 }
 
 /// One filesystem in one namespace; implements [`Vfs`](crate::vfs::Vfs).
@@ -106,7 +109,7 @@ impl Volume {
         }))
     }
 
-    /// Totals; walks all inodes.
+    /// Totals; walks all inodes, and all extents where there are snapshots.
     pub fn stat(&self) -> VolumeStat {
         let held = |inode: &Arc<Inode>| inode.content().map_or(0, |content| content.held_bytes());
         VolumeStat {
@@ -115,6 +118,7 @@ impl Volume {
             inodes: self.table.len(),
             inodes_max: self.totals().inodes_max,
             snapshots: self.snapshots.read().shown().count() as u64,
+            snapshot_bytes: SnapshotUsage::of_all(self).total_bytes(),
         }
     }
 

@@ -74,6 +74,8 @@ impl Shelf {
         driver: &VfsDriver<'_>,
     ) -> Result<(), String> {
         let volume = &bench.volume;
+        let before = volume.stat();
+        let listed = volume.list_snapshots();
         let (number, done) = match deed {
             Deed::Create(number) => (number, volume.create_snapshot(&name(number))),
             Deed::Delete(number) => (number, volume.delete_snapshot(&name(number))),
@@ -90,6 +92,12 @@ impl Shelf {
             }
             (Deed::Delete(_), Some(_), Ok(())) => {
                 self.models.remove(&number);
+                let listed = listed.iter().find(|listed| listed.name == name(number));
+                let private = listed.map(|listed| listed.private_bytes);
+                let freed = before.usage.held_bytes - volume.stat().usage.held_bytes;
+                if private != Some(freed) {
+                    return Err(format!("{freed} bytes are freed, {private:?} were listed"));
+                }
                 self.compare(bench)
             }
             (Deed::RollBack(_), Some(saved), Ok(())) => {
@@ -134,12 +142,19 @@ impl Shelf {
     /// Compares and deletes all snapshots, the newest or the oldest last.
     pub(crate) fn clear(&mut self, bench: &Bench) -> Result<(), String> {
         self.compare(bench)?;
+        let (held, own) = {
+            let stat = bench.volume.stat();
+            (stat.usage.held_bytes, stat.snapshot_bytes)
+        };
         while let Some((number, _)) = self.models.pop_first() {
             let deleted = bench.volume.delete_snapshot(&name(number));
             deleted.map_err(|error| format!("deleting snapshot {number}: {error}"))?;
             self.compare(bench)?;
         }
-        Ok(())
+        match held - bench.volume.stat().usage.held_bytes {
+            freed if freed == own => Ok(()),
+            freed => Err(format!("{freed} bytes are freed by all, {own} were counted")),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::list::check_name;
 use super::place::Place;
+use super::usage::SnapshotUsage;
 use crate::Result;
 use crate::clock::Timestamp;
 use crate::fs::volume::Volume;
@@ -22,6 +23,8 @@ pub struct SnapshotInfo {
     pub changed_inodes: u64,
     /// Bytes charged for it beside the bytes of files.
     pub metadata_bytes: u64,
+    /// Memory of files' bytes that only it holds: what deleting it frees, beside metadata.
+    pub private_bytes: u64,
 }
 
 impl Volume {
@@ -81,9 +84,11 @@ impl Volume {
         Ok(())
     }
 
-    /// The snapshots, oldest first.
+    /// The snapshots, oldest first. Walks all extents.
     pub fn list_snapshots(&self) -> Vec<SnapshotInfo> {
+        let _managing = self.managing.lock();
         let snapshots = self.snapshots.read();
+        let usage = SnapshotUsage::of_each(self, &snapshots);
         let info = snapshots.shown().map(|snapshot| {
             let touched = snapshot.touched.lock().clone();
             let records = touched
@@ -93,6 +98,7 @@ impl Volume {
                 name: snapshot.name.to_string(),
                 created: snapshot.created,
                 changed_inodes: touched.len() as u64,
+                private_bytes: usage.private_bytes(snapshot.number),
                 metadata_bytes: snapshot_cost(&snapshot.name)
                     + records.map(|record| record.cost()).sum::<u64>(),
             }

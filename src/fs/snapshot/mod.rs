@@ -7,7 +7,8 @@
 //! frozen.rs    one snapshot's volume: records first, then what is unchanged
 //! place.rs     inode numbers of what is shown            view.rs  the directories in which it is shown
 //! manage.rs    create, delete, list          rollback.rs  going back to one
-//! diff.rs      what differs between two      check.rs     the proof
+//! diff.rs      what differs between two      usage.rs     the memory that only they hold
+//! check.rs     the proof
 //! ```
 //!
 //! **How it works.** A snapshot is a number, and the number of the next inode to be made. Nothing else happens when it
@@ -35,4 +36,5 @@ pub(super) mod manage;
 pub(super) mod place;
 pub(super) mod record;
 pub(super) mod rollback;
+pub(super) mod usage;
 pub(super) mod view;

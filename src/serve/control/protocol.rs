@@ -131,6 +131,8 @@ pub struct StatReply {
     pub inodes_max: u64,
     /// Snapshots.
     pub snapshots: u64,
+    /// Memory of files' bytes that only snapshots hold.
+    pub snapshot_bytes: u64,
     /// What each namespace holds.
     pub namespaces: Vec<NamespaceReply>,
     /// Requests of the kernel by operation.
@@ -178,6 +180,8 @@ pub struct SnapshotReply {
     pub changed_inodes: u64,
     /// Bytes charged for it, beside those of files.
     pub metadata_bytes: u64,
+    /// Memory of files' bytes that only it holds.
+    pub private_bytes: u64,
 }
 
 /// A difference between two states of a drive. Paths are relative to its root.

@@ -87,13 +87,15 @@ impl Service {
             size_bytes: total.limit_bytes,
             logical_bytes: volume.logical_bytes,
             held_bytes: total.held_bytes,
-            shared_bytes: volume.logical_bytes.saturating_sub(volume.usage.held_bytes),
+            shared_bytes: (volume.logical_bytes + volume.snapshot_bytes)
+                .saturating_sub(volume.usage.held_bytes),
             metadata_bytes: total.metadata_bytes,
             free_bytes: total.limit_bytes.saturating_sub(taken),
             resident_bytes: self.grid.resident_bytes(),
             inodes: volume.inodes,
             inodes_max: volume.inodes_max,
             snapshots: volume.snapshots,
+            snapshot_bytes: volume.snapshot_bytes,
             namespaces: self
                 .grid
                 .namespaces()
@@ -200,6 +202,7 @@ impl Service {
             created_secs: snapshot.created.secs,
             changed_inodes: snapshot.changed_inodes,
             metadata_bytes: snapshot.metadata_bytes,
+            private_bytes: snapshot.private_bytes,
         });
         Answer::Snapshots(reply.collect())
     }
