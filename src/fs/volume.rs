@@ -118,7 +118,7 @@ impl Volume {
             inodes: self.table.len(),
             inodes_max: self.totals().inodes_max,
             snapshots: self.snapshots.read().shown().count() as u64,
-            snapshot_bytes: SnapshotUsage::of_all(self).total_bytes(),
+            snapshot_bytes: SnapshotUsage::of_all(&self.history, &self.table).total_bytes(),
         }
     }
 

@@ -88,7 +88,7 @@ impl Volume {
     pub fn list_snapshots(&self) -> Vec<SnapshotInfo> {
         let _managing = self.managing.lock();
         let snapshots = self.snapshots.read();
-        let usage = SnapshotUsage::of_each(self, &snapshots);
+        let usage = SnapshotUsage::of_each(&self.history, &self.table, &snapshots);
         let info = snapshots.shown().map(|snapshot| {
             let touched = snapshot.touched.lock().clone();
             let records = touched

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::history::Version;
+use super::history::{History, Version};
 use super::list::Snapshots;
 use super::record::Kept;
-use crate::fs::volume::Volume;
+use crate::fs::table::Table;
 use crate::grid::BlockIndex;
 use crate::vfs::Ino;
 
@@ -25,24 +25,24 @@ pub(in crate::fs) struct SnapshotUsage {
 
 impl SnapshotUsage {
     /// The blocks of all snapshots, and of each its own.
-    pub(in crate::fs) fn of_each(volume: &Volume, snapshots: &Snapshots) -> Self {
-        Self::walk(volume, |ino, number, before| {
+    pub(in crate::fs) fn of_each(history: &History, table: &Table, snapshots: &Snapshots) -> Self {
+        Self::walk(history, table, |ino, number, before| {
             last_user(snapshots, ino, number, before)
         })
     }
 
     /// The blocks of all snapshots.
-    pub(in crate::fs) fn of_all(volume: &Volume) -> Self {
-        Self::walk(volume, |_, _, _| Owner::Several)
+    pub(in crate::fs) fn of_all(history: &History, table: &Table) -> Self {
+        Self::walk(history, table, |_, _, _| Owner::Several)
     }
 
     /// Walks all records, and then the extents of all living files. `owner` says with what a record ends, from its inode,
     /// its number, and that of the inode's record before it.
-    fn walk(volume: &Volume, owner: impl Fn(Ino, u64, u64) -> Owner) -> Self {
+    fn walk(history: &History, table: &Table, owner: impl Fn(Ino, u64, u64) -> Owner) -> Self {
         let mut usage = Self {
             blocks: HashMap::new(),
         };
-        for (ino, versions) in volume.history.all() {
+        for (ino, versions) in history.all() {
             for (at, version) in versions.iter().enumerate() {
                 let before = at.checked_sub(1).map_or(0, |before| versions[before].number);
                 usage.add(version, owner(ino, version.number, before));
@@ -51,7 +51,7 @@ impl SnapshotUsage {
         if usage.blocks.is_empty() {
             return usage;
         }
-        for inode in volume.table.snapshot() {
+        for inode in table.snapshot() {
             if let Ok(content) = inode.content() {
                 for block in content.blocks() {
                     usage.blocks.remove(&block.index());
