@@ -64,7 +64,7 @@ pub struct Volume {
     /// See [`super`].
     pub(super) structure: RwLock<()>,
     pub(super) history: History,
-    /// Tells the frontend what it may remember no more; called without a lock.
+    /// Tells the frontend what it may remember no more; called with no lock but `managing`.
     pub(super) outdated: RwLock<Box<Forget>>,
 }
 

@@ -107,7 +107,7 @@ impl Volume {
     }
 
     /// Sets who is told what a frontend may remember no more, after a snapshot came or went or the volume was rolled
-    /// back. It is called without a lock, and may call back.
+    /// back. No operation waits for a lock that is held meanwhile, but snapshots do: it must not make or delete any.
     pub fn on_outdated(&self, forget: impl Fn(&[Outdated]) + Send + Sync + 'static) {
         *self.outdated.write() = Box::new(forget);
     }
