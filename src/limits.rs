@@ -74,6 +74,8 @@ pub const FUSE_WRITE_MAX: u32 = 1 << 20;
 pub const FUSE_BACKGROUND_MAX: u16 = 64;
 /// Threads that serve one mount.
 pub const FUSE_THREADS_MAX: usize = 8;
+/// Bytes of a drive that the kernel's page cache may hold at least.
+pub const PAGE_CACHE_MIN: u64 = 64 << 20;
 /// Threads that serve the queues of one mount over io_uring.
 pub const URING_THREADS_MAX: usize = 64;
 /// Requests over io_uring that one queue takes at a time.

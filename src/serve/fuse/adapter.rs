@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo,
@@ -17,12 +18,16 @@ use fuser::{
     Request, WriteFlags,
 };
 
+use parking_lot::Mutex;
+
 use super::convert::{bare_attr, file_attr, file_type, ino, time_or_now, timestamp};
 use super::counters::Operation;
 use super::decode::permissions;
 use super::errno::{Answer, Refusal};
 use super::negotiate::{Wishes, negotiate};
-use super::operations::{COPY_MAX_32, FOREVER, Operations, Sized, WriteMode, lacks_privilege};
+use super::operations::{
+    COPY_MAX_32, DIRECT_HANDLE, FOREVER, Operations, Sized, WriteMode, is_direct, lacks_privilege,
+};
 use crate::limits::{FUSE_READ_BUFFER_MAX, NAME_MAX, PAGE_SIZE};
 use crate::vfs::{Attr, Caller, CopyRange, FileKind, NewName, SetAttr};
 
@@ -31,6 +36,11 @@ const GENERATION: Generation = Generation(0);
 
 /// No operation needs a handle.
 const NO_HANDLE: FileHandle = FileHandle(0);
+
+/// How long forgotten inodes may gather.
+const FORGET_REST: Duration = Duration::from_millis(2);
+/// How long a thread forgets what has gathered before it rests again.
+const FORGET_RUN: Duration = Duration::from_micros(200);
 
 thread_local! {
     /// What the thread's last read left behind, to be filled again.
@@ -41,11 +51,17 @@ thread_local! {
 pub(super) struct FuseAdapter {
     operations: Arc<Operations>,
     wishes: Wishes,
+    /// When the thread beside io_uring has last rested.
+    rested: Option<Mutex<Instant>>,
 }
 
 impl FuseAdapter {
     pub(super) fn new(operations: Arc<Operations>, wishes: Wishes) -> Self {
-        Self { operations, wishes }
+        Self {
+            operations,
+            wishes,
+            rested: wishes.uring.then(|| Mutex::new(Instant::now())),
+        }
     }
 
     fn entry(&self, reply: ReplyEntry, answer: Answer<Attr>) {
@@ -59,6 +75,17 @@ impl FuseAdapter {
         match answer {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr, self.operations.io_size)),
             Err(refusal) => reply.error(errno(refusal)),
+        }
+    }
+
+    /// Beside io_uring nothing but FORGET comes by the device. A thread that waits for the next would be woken, often
+    /// from another processor, for each file that a program removes: while it sleeps they gather to one batch.
+    fn rest(&self) {
+        let Some(rested) = &self.rested else { return };
+        let mut rested = rested.lock();
+        if rested.elapsed() > FORGET_RUN {
+            thread::sleep(FORGET_REST);
+            *rested = Instant::now();
         }
     }
 
@@ -125,6 +152,7 @@ impl fuser::Filesystem for FuseAdapter {
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
         self.operations.forget(ino(number), count);
+        self.rest();
     }
 
     fn mknod(
@@ -155,11 +183,14 @@ impl fuser::Filesystem for FuseAdapter {
         match self.operations.create(caller(request), at, flags) {
             Ok(created) => {
                 let attr = file_attr(&created.attr, self.operations.io_size);
-                let how = match created.direct {
-                    true => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
-                    false => FopenFlags::FOPEN_KEEP_CACHE,
+                let (handle, how) = match created.direct {
+                    true => (
+                        FileHandle(DIRECT_HANDLE),
+                        FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
+                    ),
+                    false => (NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE),
                 };
-                reply.created(&FOREVER, &attr, GENERATION, NO_HANDLE, how);
+                reply.created(&FOREVER, &attr, GENERATION, handle, how);
             }
             Err(refusal) => reply.error(errno(refusal)),
         }
@@ -319,10 +350,10 @@ impl fuser::Filesystem for FuseAdapter {
         &self,
         _: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         len: u32,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
@@ -331,7 +362,11 @@ impl fuser::Filesystem for FuseAdapter {
         if buffer.len() < len {
             buffer.resize(len, 0);
         }
-        match self.operations.read(ino(number), offset, &mut buffer[..len]) {
+        let direct = is_direct(handle.0, flags.0);
+        match self
+            .operations
+            .read(ino(number), offset, &mut buffer[..len], direct)
+        {
             Ok(len) => reply.data(&buffer[..len]),
             Err(refusal) => reply.error(errno(refusal)),
         }
@@ -344,15 +379,16 @@ impl fuser::Filesystem for FuseAdapter {
         &self,
         _: &Request,
         number: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         bytes: &[u8],
         flags: WriteFlags,
-        _: OpenFlags,
+        open_flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let mode = WriteMode {
+            direct: is_direct(handle.0, open_flags.0),
             from_cache: flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             clear_privileges: flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
         };

@@ -14,6 +14,7 @@ mod host;
 mod mount;
 mod negotiate;
 mod operations;
+mod page_cache;
 mod transport;
 mod uring;
 
@@ -36,6 +37,7 @@ pub use host::{Host, URING_SWITCH, enable_uring, uring_switch};
 pub use mount::{Detach, FILESYSTEM_TYPE, MountConfig, unmount};
 use negotiate::Wishes;
 use operations::Operations;
+use page_cache::Dropper;
 pub use transport::{Running, Transport};
 use uring::Queues;
 
@@ -44,8 +46,14 @@ pub struct Session {
     mountpoint: PathBuf,
     counters: Arc<Counters>,
     running: Running,
-    threads: BackgroundSession,
+    served: Served,
+}
+
+/// The threads of a session.
+struct Served {
+    device: BackgroundSession,
     queues: Option<Queues>,
+    _dropper: Dropper,
 }
 
 impl Session {
@@ -80,7 +88,7 @@ impl Session {
         let operations = Arc::new(Operations::new(Arc::clone(fs), Arc::clone(&counters)));
         let device = mount::mount(config)?;
         let started = start(device, &operations, Wishes::of(config, uring));
-        let (threads, queues) = started.map_err(|source| {
+        let served = started.map_err(|source| {
             let _ = unmount(&config.mountpoint, Detach::Lazy);
             let context = format!("cannot serve {}", config.mountpoint.display());
             Error::new(ErrorKind::Corrupt, context).with_source(source)
@@ -89,10 +97,9 @@ impl Session {
             mountpoint: config.mountpoint.clone(),
             counters,
             running: Running::Uring {
-                queues: queues.as_ref().map_or(0, Queues::count),
+                queues: served.queues.as_ref().map_or(0, Queues::count),
             },
-            threads,
-            queues,
+            served,
         })
     }
 
@@ -116,8 +123,8 @@ impl Session {
     /// # Errors
     /// `Corrupt` where a serving thread failed.
     pub fn join(self) -> Result<()> {
-        let queues = self.queues.map_or(Ok(()), Queues::join);
-        self.threads.join().and(queues).map_err(|source| {
+        let queues = self.served.queues.map_or(Ok(()), Queues::join);
+        self.served.device.join().and(queues).map_err(|source| {
             let context = format!("serving {} failed", self.mountpoint.display());
             Error::new(ErrorKind::Corrupt, context).with_source(source)
         })
@@ -125,19 +132,20 @@ impl Session {
 }
 
 /// Comes to terms with the kernel and starts the threads that serve it.
-fn start(
-    device: OwnedFd,
-    operations: &Arc<Operations>,
-    wishes: Wishes,
-) -> io::Result<(BackgroundSession, Option<Queues>)> {
+fn start(device: OwnedFd, operations: &Arc<Operations>, wishes: Wishes) -> io::Result<Served> {
     let rings_device = wishes.uring.then(|| device.try_clone()).transpose()?;
     let adapter = FuseAdapter::new(Arc::clone(operations), wishes);
     // The kernel itself keeps others out unless `allow_other` is set.
     let session = fuser::Session::from_fd(adapter, device, SessionACL::All, session_config(wishes.uring))?;
+    let dropper = Dropper::start(&operations.page_cache, session.notifier())?;
     let queues = rings_device
         .map(|device| Queues::start(&device, operations))
         .transpose()?;
-    Ok((session.spawn()?, queues))
+    Ok(Served {
+        device: session.spawn()?,
+        queues,
+        _dropper: dropper,
+    })
 }
 
 /// Threads enough to use the machine; two at least, so that a long request does not stop the others. Beside io_uring,

@@ -13,8 +13,9 @@ use tracing::trace_span;
 use super::counters::{Counters, Operation};
 use super::decode::{fallocate_mode, new_node, rename_mode, seek_to, xattr_mode};
 use super::errno::{Answer, Refusal};
+use super::page_cache::PageCache;
 use crate::error::{ErrorKind, Result};
-use crate::limits::PAGE_SIZE;
+use crate::limits::{PAGE_CACHE_MIN, PAGE_SIZE};
 use crate::range::ByteRange;
 use crate::vfs::{Attr, Caller, CopyRange, DirEntry, Ino, NewName, NewNode, SetAttr, StatFs, Vfs, WriteAt};
 
@@ -47,6 +48,8 @@ pub(super) struct Created {
 pub(super) struct WriteMode {
     /// Pages of a mapping that the kernel writes back (FUSE_WRITE_CACHE).
     pub(super) from_cache: bool,
+    /// The write leaves nothing in the page cache.
+    pub(super) direct: bool,
     /// The writer has not the privilege to keep set-user-ID bits (FUSE_WRITE_KILL_SUIDGID).
     pub(super) clear_privileges: bool,
 }
@@ -57,10 +60,20 @@ pub(super) enum Sized<T> {
     Length(u32),
 }
 
+/// The handle of a file that bypasses the page cache; all others are 0, as the kernel numbers those that it opens
+/// without asking.
+pub(super) const DIRECT_HANDLE: u64 = 1;
+
+/// Whether a read or write leaves nothing in the page cache; `flags` are those of open(2).
+pub(super) fn is_direct(handle: u64, flags: i32) -> bool {
+    handle == DIRECT_HANDLE || flags & libc::O_DIRECT != 0
+}
+
 /// Answers the kernel from a [`Vfs`].
 pub(super) struct Operations {
     fs: Arc<dyn Vfs>,
     counters: Arc<Counters>,
+    pub(super) page_cache: Arc<PageCache>,
     /// Preferred size of reads and writes, for `st_blksize`.
     pub(super) io_size: u32,
     /// Set by the first request of the kernel, which comes before all others.
@@ -69,10 +82,13 @@ pub(super) struct Operations {
 
 impl Operations {
     pub(super) fn new(fs: Arc<dyn Vfs>, counters: Arc<Counters>) -> Self {
-        let io_size = fs.statfs().block_size.min(IO_SIZE_MAX);
+        let totals = fs.statfs();
+        let page_cache = PageCache::new(page_cache_bound(totals.size_bytes));
+        let io_size = totals.block_size.min(IO_SIZE_MAX);
         Self {
             fs,
             counters,
+            page_cache: Arc::new(page_cache),
             io_size,
             agreement: OnceLock::new(),
         }
@@ -105,6 +121,7 @@ impl Operations {
 
     pub(super) fn forget(&self, ino: Ino, count: u64) {
         let _span = self.enter(Operation::Forget, ino);
+        self.page_cache.leave(ino);
         self.fs.forget(ino, count);
     }
 
@@ -232,10 +249,14 @@ impl Operations {
 
     // Bytes -----------------------------------------------------------------------------------------------------
 
-    /// Fills `out` from `offset` on; returns how many bytes there were.
-    pub(super) fn read(&self, ino: Ino, offset: u64, out: &mut [u8]) -> Answer<usize> {
+    /// Fills `out` from `offset` on; returns how many bytes there were. `direct` as [`is_direct`] tells.
+    pub(super) fn read(&self, ino: Ino, offset: u64, out: &mut [u8], direct: bool) -> Answer<usize> {
         let _span = self.enter(Operation::Read, ino);
-        Ok(self.fs.read(ino, offset, out)?)
+        let len = self.fs.read(ino, offset, out)?;
+        if !direct {
+            self.page_cache.enter(ino, len);
+        }
+        Ok(len)
     }
 
     /// Appends too come with the right offset: the kernel knows the size of the file, as nobody else changes it. And
@@ -245,6 +266,9 @@ impl Operations {
         let written = self
             .fs
             .write(ino, WriteAt::Offset(offset), bytes, mode.clear_privileges)?;
+        if !mode.direct && !mode.from_cache {
+            self.page_cache.enter(ino, written.len);
+        }
         // The kernel takes pages that it writes back for clean whatever the number in the answer is: an error alone
         // tells the program that some of a mapping's bytes are lost.
         if mode.from_cache && written.len < bytes.len() {
@@ -357,6 +381,11 @@ pub(super) fn lacks_privilege(caller: Caller) -> bool {
 
 /// Largest range of one copy where the answer has 32 bits: whole pages, so that they can be shared.
 pub(super) const COPY_MAX_32: u64 = u32::MAX as u64 & !(PAGE_SIZE - 1);
+
+/// A quarter of the drive's size, so that a full drive takes at most a quarter more with its cached pages.
+fn page_cache_bound(size_bytes: u64) -> u64 {
+    (size_bytes / 4).max(PAGE_CACHE_MIN)
+}
 
 fn sized<T: AsRef<[u8]>>(size: u32, result: Result<T>) -> Answer<Sized<T>> {
     let value = result?;

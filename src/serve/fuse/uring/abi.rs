@@ -125,9 +125,9 @@ incoming! {
     /// `fuse_link_in`
     LinkIn { old: u64 }
     /// `fuse_read_in`; READDIR and READDIRPLUS have it too, with the cookie as the offset.
-    ReadIn { handle: u64, offset: u64, size: u32, read_flags: u32, lock_owner: u64, flags: u32, padding: u32 }
+    ReadIn { handle: u64, offset: u64, size: u32, read_flags: u32, lock_owner: u64, flags: i32, padding: u32 }
     /// `fuse_write_in`
-    WriteIn { handle: u64, offset: u64, size: u32, write_flags: u32, lock_owner: u64, flags: u32, padding: u32 }
+    WriteIn { handle: u64, offset: u64, size: u32, write_flags: u32, lock_owner: u64, flags: i32, padding: u32 }
     /// `fuse_setxattr_in` without FUSE_SETXATTR_EXT
     SetxattrIn { size: u32, flags: i32 }
     /// `fuse_getxattr_in`; LISTXATTR has it too.

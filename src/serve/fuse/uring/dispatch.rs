@@ -14,7 +14,9 @@ use crate::clock::Timestamp;
 use crate::serve::fuse::counters::Operation;
 use crate::serve::fuse::decode::permissions;
 use crate::serve::fuse::errno::{Answer, Refusal};
-use crate::serve::fuse::operations::{COPY_MAX_32, Created, Operations, Sized, WriteMode};
+use crate::serve::fuse::operations::{
+    COPY_MAX_32, Created, DIRECT_HANDLE, Operations, Sized, WriteMode, is_direct,
+};
 use crate::vfs::{Attr, Caller, CopyRange, Ino, NewName, SetAttr, TimeOrNow};
 
 /// A request, in the buffers that the kernel has filled.
@@ -192,12 +194,15 @@ fn create(operations: &Operations, request: Request<'_>) -> Answer<usize> {
     } = request.arguments()?;
     let at = request.new_name(mode, umask)?;
     let Created { attr, direct } = operations.create(request.caller(), at, flags)?;
-    let how = match direct {
-        true => open_flag::DIRECT_IO | open_flag::PARALLEL_DIRECT_WRITES,
-        false => open_flag::KEEP_CACHE,
+    let opened = match direct {
+        true => OpenOut {
+            handle: DIRECT_HANDLE,
+            ..opened(open_flag::DIRECT_IO | open_flag::PARALLEL_DIRECT_WRITES)
+        },
+        false => opened(open_flag::KEEP_CACHE),
     };
     let entry_len = put(request.payload, &entry_out(&attr, operations.io_size));
-    Ok(entry_len + put(&mut request.payload[entry_len..], &opened(how)))
+    Ok(entry_len + put(&mut request.payload[entry_len..], &opened))
 }
 
 fn rename(operations: &Operations, request: &Request<'_>) -> Answer<usize> {
@@ -238,21 +243,30 @@ fn setattr(operations: &Operations, request: Request<'_>) -> Answer<usize> {
 }
 
 fn read(operations: &Operations, request: Request<'_>) -> Answer<usize> {
-    let ReadIn { offset, size, .. } = request.arguments()?;
+    let ReadIn {
+        handle,
+        offset,
+        size,
+        flags,
+        ..
+    } = request.arguments()?;
     let ino = request.ino();
     let len = request.payload.len().min(size as usize);
-    operations.read(ino, offset, &mut request.payload[..len])
+    operations.read(ino, offset, &mut request.payload[..len], is_direct(handle, flags))
 }
 
 fn write(operations: &Operations, request: Request<'_>) -> Answer<usize> {
     let WriteIn {
+        handle,
         offset,
         size,
         write_flags,
+        flags,
         ..
     } = request.arguments()?;
     let bytes = request.incoming().get(..size as usize).ok_or(Refusal::INVALID)?;
     let mode = WriteMode {
+        direct: is_direct(handle, flags),
         from_cache: write_flags & write_flag::CACHE != 0,
         clear_privileges: write_flags & write_flag::KILL_SUIDGID != 0,
     };
