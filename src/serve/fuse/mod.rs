@@ -15,6 +15,7 @@ mod mount;
 mod negotiate;
 mod operations;
 mod page_cache;
+mod switch;
 mod transport;
 mod uring;
 
@@ -33,11 +34,12 @@ use crate::vfs::Vfs;
 
 use adapter::FuseAdapter;
 pub use counters::Counters;
-pub use host::{Host, URING_SWITCH, enable_uring, uring_switch};
+pub use host::Host;
 pub use mount::{Detach, FILESYSTEM_TYPE, MountConfig, unmount};
 use negotiate::Wishes;
 use operations::Operations;
 use page_cache::Dropper;
+pub use switch::{URING_SWITCH, enable_uring, uring_switch};
 pub use transport::{Running, Transport};
 use uring::Queues;
 
