@@ -13,12 +13,13 @@ mod ring;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::operations::Operations;
 use super::switch::uring_switch;
@@ -46,12 +47,14 @@ pub(super) fn probe() -> Result<(), String> {
 /// The threads that serve the queues, until the filesystem is unmounted.
 pub(super) struct Queues {
     count: usize,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    thread_count: usize,
+    /// How each thread ended.
+    ends: mpsc::Receiver<io::Result<()>>,
 }
 
 impl Queues {
-    /// Serves all queues of a mount whose kernel side has agreed to io_uring, and waits for requests until all of them
-    /// are served.
+    /// Serves all queues of a mount whose kernel side has agreed to io_uring; the kernel holds all requests back until
+    /// then.
     ///
     /// # Errors
     /// Where the system has not enough memory or threads, or the kernel refuses an entry. No request is answered then.
@@ -59,26 +62,33 @@ impl Queues {
         let count = queues()?;
         let thread_count = count.min(URING_THREADS_MAX);
         let (ready, readiness) = mpsc::channel();
-        let threads: io::Result<Vec<_>> = (0..thread_count)
-            .map(|number| {
-                let server = Server {
-                    queues: (number..count).step_by(thread_count).collect(),
-                    depth: (URING_PAYLOADS_MAX / count).clamp(1, URING_QUEUE_DEPTH_MAX),
-                    device: device.try_clone()?,
-                    operations: Arc::clone(operations),
-                };
-                let ready = ready.clone();
-                thread::Builder::new()
-                    .name(format!("uring-{number}"))
-                    .spawn(move || server.run(ready))
-            })
-            .collect();
+        let (end, ends) = mpsc::channel();
+        for number in 0..thread_count {
+            let server = Server {
+                queues: (number..count).step_by(thread_count).collect(),
+                depth: (URING_PAYLOADS_MAX / count).clamp(1, URING_QUEUE_DEPTH_MAX),
+                device: device.try_clone()?,
+                operations: Arc::clone(operations),
+            };
+            let (ready, end) = (ready.clone(), end.clone());
+            thread::Builder::new()
+                .name(format!("uring-{number}"))
+                .spawn(move || {
+                    let ended = panic::catch_unwind(AssertUnwindSafe(|| server.run(ready)));
+                    let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
+                    // Nobody listens where the mount has failed.
+                    let _ = end.send(ended);
+                })?;
+        }
         drop(ready);
-        let threads = threads?;
         for outcome in readiness {
             outcome?;
         }
-        Ok(Self { count, threads })
+        Ok(Self {
+            count,
+            thread_count,
+            ends,
+        })
     }
 
     /// Number of queues.
@@ -89,16 +99,9 @@ impl Queues {
     /// Waits until the filesystem is unmounted.
     ///
     /// # Errors
-    /// Where a queue was given up before.
+    /// At once where a queue is given up before: its requests would wait for ever, and end with the process.
     pub(super) fn join(self) -> io::Result<()> {
-        let mut outcome = Ok(());
-        for thread in self.threads {
-            let ended = thread
-                .join()
-                .unwrap_or_else(|_panic| Err(io::Error::other("a serving thread panicked")));
-            outcome = outcome.and(ended);
-        }
-        outcome
+        self.ends.iter().take(self.thread_count).collect()
     }
 }
 
@@ -194,10 +197,7 @@ impl Server {
                         ring.answer(number, answer)?;
                     }
                     Event::Unmounted => waiting -= 1,
-                    Event::Refused(refusal) => {
-                        error!("queue entry {number} is lost: {refusal}");
-                        waiting -= 1;
-                    }
+                    Event::Refused(refusal) => return Err(refusal),
                 }
             }
             if waiting > 0 {
