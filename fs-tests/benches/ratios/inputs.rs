@@ -34,7 +34,7 @@ impl Sizes {
         random_calls: 20_000,
         small_files: 5000,
         tree_files: 3000,
-        fio_bytes: 128 << 20,
+        fio_bytes: 256 << 20,
         sqlite_transactions: 500,
     };
     /// Enough to see that everything runs; the ratios mean little.
@@ -43,7 +43,7 @@ impl Sizes {
         random_calls: 2000,
         small_files: 500,
         tree_files: 300,
-        fio_bytes: 8 << 20,
+        fio_bytes: 16 << 20,
         sqlite_transactions: 50,
     };
 }

@@ -47,10 +47,14 @@ fn bench(options: &Options) -> Result<(), String> {
     let mut missing = Vec::new();
     let contenders = contenders(options, &mut missing);
     let workloads = workloads(options, &inputs, &mut missing);
+    let wants_memory = options.wants_row(memory::ROW);
+    if workloads.is_empty() && !wants_memory {
+        return Err("no row that can be measured here has such a name".to_owned());
+    }
     let rows = measure(options.rounds, &workloads, &contenders)?;
     if !rows.is_empty() {
         let heading = format!(
-            "{}, {} rounds: median (quartiles).",
+            "{}; rounds: {}; median (quartiles).",
             machine::description(),
             options.rounds
         );
@@ -64,7 +68,7 @@ fn bench(options: &Options) -> Result<(), String> {
         .map(|contender| contender.name)
         .collect();
     drop(contenders);
-    if options.wants_row("memory") {
+    if wants_memory {
         let table = memory::table(&inputs);
         println!("\n{table}");
         document.replace("memory", &table)?;
@@ -72,7 +76,10 @@ fn bench(options: &Options) -> Result<(), String> {
     if options.write_docs {
         document.save(&chart::draw(&rows, &names))?;
     }
-    Ok(())
+    match rows.iter().any(Row::has_failed) {
+        true => Err("some runs failed".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Mounts what is wanted, and adds what cannot be mounted to `missing`.

@@ -26,11 +26,9 @@ impl Runs {
         Self(vec![ContenderRuns::default(); contenders.len()])
     }
 
-    /// One run on each contender, one straight after the other, so that what else the machine does hits them alike;
-    /// another one is the first in each round.
+    /// One run on each contender, one straight after the other, so that what else the machine does hits them alike.
     pub(crate) fn play_round(&mut self, round: usize, workload: &Workload<'_>, contenders: &[Contender]) {
-        let count = contenders.len();
-        for which in (0..count).map(|turn| (round + turn) % count) {
+        for which in order(round, contenders.len()) {
             if interrupt::asked() {
                 return;
             }
@@ -45,6 +43,16 @@ impl Runs {
             let _ = Command::new("rm").arg("-rf").arg(&dir).status();
         }
     }
+}
+
+/// The contenders in turning order, there and back, so that none always follows the same other one.
+fn order(round: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<_> = (0..count).collect();
+    order.rotate_left(round / 2 % count);
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 impl ContenderRuns {

@@ -6,6 +6,9 @@ use crate::workload::{store_stream, unpack};
 use fs_tests::harness::{Drive, Place, Tmpfs, pss_bytes};
 use std::path::Path;
 
+/// What it is called on the command line.
+pub(crate) const ROW: &str = "memory";
+
 /// Something to store: its name, the bytes in it, and how it is written.
 type Load<'a> = (String, u64, Box<dyn Fn(&Path) + 'a>);
 

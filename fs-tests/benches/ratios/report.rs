@@ -58,6 +58,10 @@ impl Row {
             requests: requests.collect(),
         }
     }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.ratios.iter().any(Option::is_none)
+    }
 }
 
 fn ratio(measure: Measure, time: Duration, base: Duration) -> f64 {
@@ -72,7 +76,11 @@ impl Spread {
     fn new(mut ratios: Vec<f64>) -> Option<Self> {
         ratios.sort_by(f64::total_cmp);
         let last = ratios.len().checked_sub(1)?;
-        let [first, median, third] = [1, 2, 3].map(|quarter| ratios[last * quarter / 4]);
+        let [first, median, third] = [1, 2, 3].map(|quarter| {
+            let (below, above) = (last * quarter / 4, (last * quarter).div_ceil(4));
+            let part = (last * quarter % 4) as f64 / 4.0;
+            ratios[below] + (ratios[above] - ratios[below]) * part
+        });
         Some(Self { first, median, third })
     }
 }
