@@ -1,8 +1,12 @@
 //! The results as a drawing: a bar for each ratio, on a logarithmic scale, in colours for light and dark pages.
 
+use crate::contender::RECIPES;
 use crate::report::{Row, figure};
 use crate::workload::Measure;
 use std::fmt::Write as _;
+
+/// Where a page shows the drawing.
+pub(crate) const LINK: &str = "![The ratios to tmpfs as bars, on a logarithmic scale](performance.svg)";
 
 const WIDTH: f64 = 900.0;
 /// Where the scale begins and how long it is.
@@ -10,7 +14,8 @@ const LEFT: f64 = 190.0;
 const SCALE: f64 = 650.0;
 const BAR: f64 = 9.0;
 const LINE: f64 = 20.0;
-const COLOURS: [&str; 10] = [
+/// One for each contender but the yardstick.
+const COLOURS: [&str; RECIPES.len() - 1] = [
     "#2f81f7", "#1b9e77", "#8e6bd8", "#d95f02", "#c99a00", "#e7298a", "#00a3b4", "#7d8590", "#a0623d",
     "#6a9c1f",
 ];
@@ -59,7 +64,7 @@ impl Drawing {
         for (number, name) in names.iter().enumerate() {
             let x = 10.0 + (number % 4) as f64 * column;
             let y = (number / 4) as f64 * LINE + 10.0;
-            self.rect([x, y, BAR, BAR], COLOURS[number % COLOURS.len()]);
+            self.rect([x, y, BAR, BAR], COLOURS[number]);
             self.text([x + 15.0, y + BAR], "", name);
         }
         self.height = names.len().div_ceil(4) as f64 * LINE + 10.0;
@@ -70,40 +75,31 @@ impl Drawing {
         self.height += LINE;
         self.text([10.0, self.height], "head", title);
         self.height += LINE;
-        let top = self.height;
-        let bars: String = {
-            let before = std::mem::take(&mut self.body);
-            rows.iter().for_each(|row| self.row(row, &scale));
-            std::mem::replace(&mut self.body, before)
-        };
-        // The bars hide the lines, so they come later.
+        let bottom = self.height + rows.iter().map(|row| height_of(row)).sum::<f64>();
         for tick in scale.ticks() {
             let (x, class) = (scale.place(tick), if tick == 1.0 { "one" } else { "" });
-            self.line(x, top, class);
-            self.text([x - 4.0, top - 4.0], "value", &tick.to_string());
+            self.line(x, bottom, class);
+            self.text([x - 4.0, self.height - 4.0], "value", &tick.to_string());
         }
-        self.body += &bars;
+        for row in rows {
+            self.row(row, &scale);
+            self.height += height_of(row);
+        }
         self.height += LINE / 2.0;
     }
 
     /// The bars of a row, which begin where tmpfs is.
     fn row(&mut self, row: &Row, scale: &Scale) {
-        let middle = self.height + (row.ratios.len() as f64 * BAR + BAR) / 2.0;
-        self.text([10.0, middle], "", &row.name);
+        self.text([10.0, self.height + height_of(row) / 2.0], "", &row.name);
         for (number, spread) in row.ratios.iter().enumerate() {
-            if let Some(spread) = spread {
-                let (from, to) = (scale.place(1.0), scale.place(spread.median));
-                let bar = [from.min(to), self.height, (to - from).abs().max(1.0), BAR - 1.0];
-                self.rect(bar, COLOURS[number % COLOURS.len()]);
-                self.text(
-                    [from.max(to) + 4.0, self.height + BAR - 1.0],
-                    "value",
-                    &figure(spread.median),
-                );
-            }
-            self.height += BAR;
+            let Some(spread) = spread else { continue };
+            let y = self.height + number as f64 * BAR;
+            let (from, to) = (scale.place(1.0), scale.place(spread.median));
+            let width = (to - from).abs().max(1.0);
+            self.rect([from.min(to), y, width, BAR - 1.0], COLOURS[number]);
+            let behind = [from.max(to) + 4.0, y + BAR - 1.0];
+            self.text(behind, "value", &figure(spread.median));
         }
-        self.height += BAR;
     }
 
     fn rect(&mut self, [x, y, width, height]: [f64; 4], colour: &str) {
@@ -112,9 +108,9 @@ impl Drawing {
         ));
     }
 
-    /// A line from `top` to here.
-    fn line(&mut self, x: f64, top: f64, class: &str) {
-        let bottom = self.height;
+    /// A line from here down to `bottom`.
+    fn line(&mut self, x: f64, bottom: f64, class: &str) {
+        let top = self.height;
         self.push(format!(
             r#"<line class="{class}" x1="{x:.1}" x2="{x:.1}" y1="{top:.1}" y2="{bottom:.1}"/>"#
         ));
@@ -138,6 +134,11 @@ impl Drawing {
              aria-label=\"Ratios to tmpfs\">\n<style>\n{STYLE}\n</style>\n{body}</svg>\n"
         )
     }
+}
+
+/// The bars of a row, and a gap.
+fn height_of(row: &Row) -> f64 {
+    (row.ratios.len() + 1) as f64 * BAR
 }
 
 impl Scale {

@@ -88,7 +88,7 @@ impl Inputs {
         self.dir.path().join("tree.tar")
     }
 
-    /// The same tree as a repository, whose branch `next` differs from `main` in a third of the files.
+    /// The same tree as a packed repository, whose branch `next` differs from `main` in a third of the files.
     pub(crate) fn repository(&self) -> PathBuf {
         self.dir.path().join("tree")
     }
@@ -168,6 +168,7 @@ fn make_repository(dir: &Path) {
     }
     commit();
     run(git(dir).args(["checkout", "-q", "main"]));
+    run(git(dir).args(["gc", "-q"]));
 }
 
 fn append_to_files(dir: &Path) {

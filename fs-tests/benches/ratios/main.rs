@@ -14,7 +14,7 @@ mod options;
 mod report;
 mod workload;
 
-use contender::{Contender, RECIPES};
+use contender::{Contender, RECIPES, YARDSTICK};
 use document::Document;
 use inputs::Inputs;
 use measure::Runs;
@@ -45,7 +45,7 @@ fn bench(options: &Options) -> Result<(), String> {
     let mut document = Document::open()?;
     let inputs = Inputs::make(options.sizes);
     let mut missing = Vec::new();
-    let contenders = contenders(options, &mut missing);
+    let contenders = contenders(options, &mut missing)?;
     let workloads = workloads(options, &inputs, &mut missing);
     let wants_memory = options.wants_row(memory::ROW);
     if workloads.is_empty() && !wants_memory {
@@ -60,7 +60,7 @@ fn bench(options: &Options) -> Result<(), String> {
         );
         let tables = format!("{heading}\n\n{}", report::tables(&rows, &contenders, &missing));
         println!("{tables}");
-        document.replace("ratios", &tables)?;
+        document.replace(document::RATIOS, &format!("{tables}\n\n{}", chart::LINK))?;
     }
     let names: Vec<_> = contenders
         .iter()
@@ -71,7 +71,7 @@ fn bench(options: &Options) -> Result<(), String> {
     if wants_memory {
         let table = memory::table(&inputs);
         println!("\n{table}");
-        document.replace("memory", &table)?;
+        document.replace(document::MEMORY, &table)?;
     }
     if options.write_docs {
         document.save(&chart::draw(&rows, &names))?;
@@ -83,18 +83,19 @@ fn bench(options: &Options) -> Result<(), String> {
 }
 
 /// Mounts what is wanted, and adds what cannot be mounted to `missing`.
-fn contenders(options: &Options, missing: &mut Vec<String>) -> Vec<Contender> {
+fn contenders(options: &Options, missing: &mut Vec<String>) -> Result<Vec<Contender>, String> {
     let mut contenders = Vec::new();
-    for recipe in RECIPES
+    let wanted = RECIPES
         .iter()
-        .filter(|recipe| options.wants_contender(recipe.name))
-    {
+        .filter(|recipe| options.wants_contender(recipe.name));
+    for recipe in wanted {
         match recipe.mount() {
             Ok(contender) => contenders.push(contender),
+            Err(reason) if recipe.name == YARDSTICK => return Err(reason),
             Err(reason) => missing.push(format!("{}: {reason}", recipe.name)),
         }
     }
-    contenders
+    Ok(contenders)
 }
 
 /// The workloads that are wanted; adds those whose program is not installed to `missing`.
