@@ -6,7 +6,8 @@ use crate::workload::Measure;
 use std::fmt::Write as _;
 
 /// Where a page shows the drawing.
-pub(crate) const LINK: &str = "![The ratios to tmpfs as bars, on a logarithmic scale](performance.svg)";
+pub(crate) const LINK: &str =
+    "![The ratios to tmpfs with one client, as bars on a logarithmic scale](performance.svg)";
 
 const WIDTH: f64 = 900.0;
 /// Where the scale begins and how long it is.

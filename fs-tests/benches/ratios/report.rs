@@ -3,11 +3,12 @@
 use crate::contender::Contender;
 use crate::measure::Runs;
 use crate::workload::{Measure, Workload};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Fewer requests per operation than this are not told.
-const REQUESTS_MIN: f64 = 0.01;
+/// Requests per operation are told in steps of this, and none below half of it.
+const REQUESTS_UNIT: f64 = 0.01;
 
 /// What came of one workload.
 pub(crate) struct Row {
@@ -41,14 +42,8 @@ impl Row {
             .zip(contenders)
             .filter(|(_, contender)| contender.counts);
         let requests = counted.map(|(runs, _)| {
-            let operations = (workload.operations * runs.times.len()) as f64;
-            let rates = runs
-                .requests
-                .iter()
-                .map(|(name, count)| (name.clone(), *count as f64 / operations));
-            let mut rates: Vec<_> = rates.filter(|(_, rate)| *rate >= REQUESTS_MIN).collect();
-            rates.sort_by(|a, b| b.1.total_cmp(&a.1));
-            rates
+            let operations = workload.operations * runs.times.len();
+            rates(&runs.requests, operations)
         });
         Self {
             name: workload.name.clone(),
@@ -62,6 +57,18 @@ impl Row {
     pub(crate) fn has_failed(&self) -> bool {
         self.ratios.iter().any(Option::is_none)
     }
+}
+
+/// Requests per operation, the most frequent first.
+fn rates(requests: &BTreeMap<String, u64>, operations: usize) -> Vec<(String, f64)> {
+    let units = |count: u64| (count as f64 / operations as f64 / REQUESTS_UNIT).round();
+    let mut rates: Vec<_> = requests
+        .iter()
+        .map(|(name, count)| (name.clone(), units(*count) * REQUESTS_UNIT))
+        .filter(|(_, rate)| *rate > 0.0)
+        .collect();
+    rates.sort_by(|a, b| b.1.total_cmp(&a.1));
+    rates
 }
 
 fn ratio(measure: Measure, time: Duration, base: Duration) -> f64 {
@@ -124,7 +131,7 @@ pub(crate) fn tables(rows: &[Row], contenders: &[Contender], missing: &[String])
     }
     let lines = rows.iter().map(|row| {
         let cells = row.requests.iter().map(|rates| requests_cell(rates));
-        (row.name.as_str(), cells.collect())
+        (row.name.as_str(), shorten(cells.collect()))
     });
     parts.extend(table("Requests of the kernel per operation:", &counting, lines));
     if !missing.is_empty() {
@@ -159,9 +166,22 @@ fn ratio_cell(ratio: &Option<Spread>) -> String {
 }
 
 fn requests_cell(rates: &[(String, f64)]) -> String {
+    if rates.is_empty() {
+        return "none".to_owned();
+    }
     let cells: Vec<_> = rates
         .iter()
         .map(|(name, rate)| format!("{name} {rate:.2}"))
         .collect();
     cells.join(", ")
+}
+
+/// Says *same* where a cell repeats the one before it.
+fn shorten(mut cells: Vec<String>) -> Vec<String> {
+    for column in (1..cells.len()).rev() {
+        if cells[column] == cells[column - 1] {
+            cells[column] = "same".to_owned();
+        }
+    }
+    cells
 }
