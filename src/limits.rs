@@ -74,6 +74,13 @@ pub const FUSE_WRITE_MAX: u32 = 1 << 20;
 pub const FUSE_BACKGROUND_MAX: u16 = 64;
 /// Threads that serve one mount.
 pub const FUSE_THREADS_MAX: usize = 8;
+/// Threads that serve the queues of one mount over io_uring.
+pub const URING_THREADS_MAX: usize = 64;
+/// Requests over io_uring that one queue takes at a time.
+pub const URING_QUEUE_DEPTH_MAX: usize = 8;
+/// Requests over io_uring that all queues of a mount take at a time, where there are fewer queues than that; each has
+/// a buffer of `FUSE_WRITE_MAX` bytes.
+pub const URING_PAYLOADS_MAX: usize = 64;
 /// Bytes of read buffer that a serving thread keeps between requests.
 pub const FUSE_READ_BUFFER_MAX: usize = 2 << 20;
 

@@ -7,17 +7,17 @@ use crate::range::ByteRange;
 use crate::vfs::{CopyRange, Fallocate, Ino, SeekTo, WriteAt, Written};
 use crate::{Error, ErrorKind, Result};
 
-pub(super) fn read(volume: &Volume, ino: Ino, (offset, len): (u64, usize), out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn read(volume: &Volume, ino: Ino, offset: u64, out: &mut [u8]) -> Result<usize> {
     let inode = volume.table.get(ino)?;
     let content = inode.content()?.read();
     let reading = inode.readers.read();
-    let plan = content.plan(offset, len);
+    let plan = content.plan(offset, out.len());
     drop(content);
-    plan.append_to(out);
+    let len = plan.copy_to(out);
     drop(plan);
     drop(reading);
     touch_atime(volume, &inode);
-    Ok(())
+    Ok(len)
 }
 
 pub(super) fn write(

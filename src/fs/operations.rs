@@ -58,8 +58,8 @@ impl Vfs for Volume {
         names::link(self, ino, parent, name)
     }
 
-    fn read(&self, ino: Ino, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
-        file::read(self, ino, (offset, len), out)
+    fn read(&self, ino: Ino, offset: u64, out: &mut [u8]) -> Result<usize> {
+        file::read(self, ino, offset, out)
     }
 
     fn write(&self, ino: Ino, at: WriteAt, bytes: &[u8], clear_privileges: bool) -> Result<Written> {

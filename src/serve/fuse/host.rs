@@ -1,0 +1,51 @@
+//! What this host has of that which FUSE needs, told before a mount needs it.
+
+use std::fs;
+use std::io;
+
+use super::mount;
+use super::negotiate;
+use super::uring;
+
+/// The kernel's switch for FUSE over io_uring: a parameter of its module `fuse`, `Y` or `N`.
+pub const URING_SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+
+/// What the host offers; each `Err` says in words what is missing.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The device /dev/fuse can be opened.
+    pub device: Result<(), String>,
+    /// fusermount3, which mounts for users other than root, is there.
+    pub helper: Result<(), String>,
+    /// FUSE over io_uring can be used.
+    pub uring: Result<(), String>,
+    /// New files that are only written bypass the page cache.
+    pub direct_create: Result<(), String>,
+}
+
+impl Host {
+    /// Looks at this host, as the calling user sees it.
+    pub fn look() -> Self {
+        Self {
+            device: mount::probe_device().map_err(|error| error.to_string()),
+            helper: mount::probe_helper().map_err(|error| error.to_string()),
+            uring: uring::probe(),
+            direct_create: negotiate::probe_direct_create(),
+        }
+    }
+}
+
+/// Whether the kernel has FUSE over io_uring, and whether it is switched on.
+pub fn uring_switch() -> Option<bool> {
+    let state = fs::read_to_string(URING_SWITCH).ok()?;
+    Some(state.trim() == "Y")
+}
+
+/// Switches FUSE over io_uring on, until the kernel's module `fuse` is loaded afresh. Mounts made before stay as they
+/// are.
+///
+/// # Errors
+/// Those of writing to [`URING_SWITCH`], which is root's.
+pub fn enable_uring() -> io::Result<()> {
+    fs::write(URING_SWITCH, "Y")
+}
