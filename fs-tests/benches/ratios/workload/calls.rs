@@ -132,11 +132,21 @@ impl Client {
         (0..self.small_files).map(|n| self.dir.join(format!("small{n}")))
     }
 
-    /// The large file, which may be there already.
-    fn open_large(&self, flags: i32) -> File {
+    fn large(&self) -> PathBuf {
+        self.dir.join("large")
+    }
+
+    /// The large file for reading and writing.
+    fn open_large(&self) -> File {
+        let file = File::options().read(true).write(true).open(self.large());
+        file.expect("the large file is there")
+    }
+
+    /// The large file, which may be there already, for writing alone, as cp(1), dd(1) and tar(1) open theirs.
+    fn write_large(&self, flags: i32) -> File {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.custom_flags(flags).open(self.dir.join("large"));
+        options.write(true).create(true).truncate(false);
+        let file = options.custom_flags(flags).open(self.large());
         file.expect("the large file opens")
     }
 
@@ -154,7 +164,7 @@ fn forget_all(client: &Client) {
 fn create(client: &Client) {
     let page = [0xa5; PAGE];
     for path in client.small() {
-        let mut file = File::create_new(path).expect("a new name can be created");
+        let mut file = File::create(path).expect("a new name can be created");
         file.write_all(&page).expect("a page fits");
     }
 }
@@ -188,7 +198,7 @@ fn unlink(client: &Client) {
 }
 
 fn read_random(client: &Client) {
-    let file = client.open_large(0);
+    let file = client.open_large();
     let mut page = [0; PAGE];
     for offset in client.random_offsets() {
         file.read_exact_at(&mut page, offset)
@@ -197,7 +207,7 @@ fn read_random(client: &Client) {
 }
 
 fn write_random(client: &Client) {
-    let file = client.open_large(0);
+    let file = client.open_large();
     let page = [0xa5; PAGE];
     for offset in client.random_offsets() {
         file.write_all_at(&page, offset)
@@ -206,17 +216,17 @@ fn write_random(client: &Client) {
 }
 
 fn read(client: &Client) {
-    let mut file = client.open_large(0);
+    let mut file = client.open_large();
     let mut bytes = vec![0; MIB];
     while file.read(&mut bytes).expect("the large file reads") > 0 {}
 }
 
 fn write(client: &Client) {
-    write_stream(&client.open_large(0), client.stream_bytes);
+    write_stream(&client.write_large(0), client.stream_bytes);
 }
 
 fn write_direct(client: &Client) {
-    write_stream(&client.open_large(libc::O_DIRECT), client.stream_bytes);
+    write_stream(&client.write_large(libc::O_DIRECT), client.stream_bytes);
 }
 
 /// Writes a file from its start, in calls of a MiB.
@@ -238,6 +248,6 @@ fn write_stream(mut file: &File, len_bytes: usize) {
 
 /// Stores a large file in `dir`.
 pub(crate) fn store_stream(sizes: &Sizes, dir: &Path) {
-    let file = File::create_new(dir.join("large")).expect("an empty directory takes a file");
+    let file = File::create(dir.join("large")).expect("an empty directory takes a file");
     write_stream(&file, sizes.stream_bytes);
 }
