@@ -25,6 +25,8 @@ pub const GRID_SIZE_MAX: u64 = 1 << 44;
 pub const BLOCK_COST: u64 = 160;
 /// Shards of a namespace's index map: a power of two.
 pub const INDEX_SHARDS: usize = 64;
+/// Cells over which threads spread the figures of a namespace.
+pub const FIGURE_CELLS: usize = 16;
 /// Smallest unit in which the arena hands memory to a size class.
 pub const SLAB_SIZE_MIN: u32 = 256 << 10;
 /// Freed slots that a size class keeps at hand.

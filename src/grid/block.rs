@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use super::apart::Apart;
 use super::budget::{Account, Pool};
 use super::index::{BlockIndex, Slice};
 use super::memory::Memory;
@@ -266,10 +267,10 @@ pub(super) struct Home {
     pub(super) account: Arc<Account>,
     homes: Arc<Homes>,
     /// Held shared with each handle on a lent block that the grid has for itself, taken before it.
-    holds: RwLock<()>,
+    holds: Apart<RwLock<()>>,
     index: Shards<Entry>,
     /// Where to look for a fresh index.
-    next: AtomicU64,
+    next: Apart<AtomicU64>,
     /// The namespace was removed: no block comes in any more.
     closed: AtomicBool,
 }
@@ -279,9 +280,9 @@ impl Home {
         let home = Arc::new(Self {
             account: Arc::new(account),
             homes,
-            holds: RwLock::new(()),
+            holds: Apart(RwLock::new(())),
             index: Shards::new(),
-            next: AtomicU64::new(FIRST_LENT),
+            next: Apart(AtomicU64::new(FIRST_LENT)),
             closed: AtomicBool::new(false),
         });
         home.homes.add(&home);

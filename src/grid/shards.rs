@@ -16,6 +16,7 @@ use std::mem;
 
 use parking_lot::RwLock;
 
+use super::apart::Apart;
 use crate::limits::INDEX_SHARDS;
 
 const COLUMN_BITS: u32 = INDEX_SHARDS.ilog2();
@@ -26,13 +27,7 @@ const WORD_BITS: u32 = u64::BITS.ilog2();
 /// No `E` is dropped under a shard's lock: dropping a block enters the map of its namespace again. The closures that
 /// run under a lock pass on what they take out.
 pub(super) struct Shards<E> {
-    shards: Box<[Shard<E>]>,
-}
-
-/// On cache lines of its own.
-#[repr(align(64))]
-struct Shard<E> {
-    lock: RwLock<Map<E>>,
+    shards: Box<[Apart<RwLock<Map<E>>>]>,
 }
 
 impl<E> Shards<E> {
@@ -40,21 +35,19 @@ impl<E> Shards<E> {
         let scatter = Scatter::new();
         Self {
             shards: (0..INDEX_SHARDS)
-                .map(|number| Shard {
-                    lock: RwLock::new(Map::new(number as u64, scatter)),
-                })
+                .map(|number| Apart(RwLock::new(Map::new(number as u64, scatter))))
                 .collect(),
         }
     }
 
     /// Looks at one entry, under the shard's read lock.
     pub(super) fn view<R>(&self, index: u64, f: impl FnOnce(Option<&E>) -> R) -> R {
-        f(self.shard(index).lock.read().entries.get(&index))
+        f(self.shard(index).read().entries.get(&index))
     }
 
     /// Changes one entry, under the shard's write lock.
     pub(super) fn edit<R>(&self, index: u64, f: impl FnOnce(Place<'_, E>) -> R) -> R {
-        let map = &mut *self.shard(index).lock.write();
+        let map = &mut *self.shard(index).write();
         f(Place { map, index })
     }
 
@@ -83,7 +76,7 @@ impl<E> Shards<E> {
     fn select_share(&self, from: u64, share: usize, wanted: impl Fn(&E) -> bool) -> (Vec<u64>, Option<u64>) {
         let (mut found, mut horizon) = (Vec::new(), None);
         for shard in &self.shards {
-            let map = shard.lock.read();
+            let map = shard.read();
             let some = map.range(from).filter(|(_, entry)| wanted(entry));
             let before = found.len();
             found.extend(some.map(|(index, _)| index).take(share));
@@ -102,12 +95,12 @@ impl<E> Shards<E> {
 
     /// Looks at one shard's map, under its read lock.
     pub(super) fn view_shard<R>(&self, shard: usize, f: impl FnOnce(&Map<E>) -> R) -> R {
-        f(&self.shards[shard].lock.read())
+        f(&self.shards[shard].read())
     }
 
     /// Whether a shard has an entry for exactly the indexes that its order lists, each at home there.
     pub(super) fn is_sound(&self, shard: usize) -> bool {
-        let map = self.shards[shard].lock.read();
+        let map = self.shards[shard].read();
         let at_home = |&index: &u64| shard_of(index) == shard && map.entries.contains_key(&index);
         let listed: usize = map.order.values().map(|bits| bits.count_ones() as usize).sum();
         let empty_words = map.order.values().filter(|&&bits| bits == 0).count();
@@ -118,7 +111,7 @@ impl<E> Shards<E> {
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             let taken = {
-                let mut map = shard.lock.write();
+                let mut map = shard.write();
                 let scatter = *map.entries.hasher();
                 map.order.clear();
                 mem::replace(&mut map.entries, HashMap::with_hasher(scatter))
@@ -127,7 +120,7 @@ impl<E> Shards<E> {
         }
     }
 
-    fn shard(&self, index: u64) -> &Shard<E> {
+    fn shard(&self, index: u64) -> &RwLock<Map<E>> {
         &self.shards[shard_of(index)]
     }
 }
@@ -249,7 +242,7 @@ fn shard_of(index: u64) -> usize {
 
 /// The index of this rank in a shard.
 fn index_at(shard: u64, rank: u64) -> u64 {
-    rank << COLUMN_BITS | shard.wrapping_sub(shift_of(rank)) % INDEX_SHARDS as u64
+    (rank << COLUMN_BITS) | (shard.wrapping_sub(shift_of(rank)) % INDEX_SHARDS as u64)
 }
 
 /// By how many shards the columns of a rank are shifted.
@@ -378,7 +371,7 @@ mod tests {
             map.edit(1, |mut place| place.put(()));
             let shard = shard_of(1);
             assert!(map.is_sound(shard));
-            damage(&mut map.shards[shard].lock.write());
+            damage(&mut map.shards[shard].write());
             assert!(!map.is_sound(shard));
         }
     }
