@@ -349,9 +349,11 @@ impl Run {
         let start = Barrier::new(threads as usize);
         let each = |thread| {
             start.wait();
-            let (clock, before) = (Instant::now(), Used::by_this_thread());
+            let before = Used::by_this_thread();
+            let clock = Instant::now();
             work(thread, count);
-            let (after, clock) = (Used::by_this_thread(), clock.elapsed().as_nanos() as f64);
+            let clock = clock.elapsed().as_nanos() as f64;
+            let after = Used::by_this_thread();
             match (before, after) {
                 (Some(before), Some(after)) => {
                     (after.nanos - before.nanos, after.waits - before.waits, clock)
@@ -398,6 +400,8 @@ struct Used {
 impl Used {
     /// `None` where the system does not tell.
     fn by_this_thread() -> Option<Self> {
+        // The system brings its books up to date when it is asked to let others run.
+        thread::yield_now();
         let status = fs::read_to_string("/proc/thread-self/status").ok()?;
         let waits = status
             .lines()
