@@ -2,9 +2,9 @@
 //!
 //! A line stands beside what the memory allows: the same bytes, copied in the same pattern without the grid. Both are
 //! measured in turn. Time is that of a thread on its processor, so that other programs disturb little; `busy` is its
-//! share of the clock's time. Of many short rounds the busiest count, and of those the median: threads meet only while
-//! all of them run. `waits` are the times that a thread gave up its processor in a million operations, which is what it
-//! does when it finds a lock taken.
+//! share of the time from the first thread's start to the last one's end. Of many short rounds the busiest count, and
+//! of those the median: threads meet only while all of them run. `waits` are the times that a thread gave up its
+//! processor in a million operations, which is what it does when it finds a lock taken.
 
 use std::fs;
 use std::hint::black_box;
@@ -337,7 +337,7 @@ fn median(mut all: Vec<f64>) -> Option<f64> {
 struct Run {
     /// Of one thread on a processor, per operation.
     nanos: f64,
-    /// Share of the clock's time.
+    /// Share of the time from the first start to the last end that threads were on a processor.
     busy: f64,
     /// Times that a thread gave up its processor, per million operations.
     waits: f64,
@@ -350,32 +350,37 @@ impl Run {
         let each = |thread| {
             start.wait();
             let before = Used::by_this_thread();
-            let clock = Instant::now();
+            let start = Instant::now();
             work(thread, count);
-            let clock = clock.elapsed().as_nanos() as f64;
+            let end = Instant::now();
             let after = Used::by_this_thread();
-            match (before, after) {
-                (Some(before), Some(after)) => {
-                    (after.nanos - before.nanos, after.waits - before.waits, clock)
-                }
-                _ => (clock, 0.0, clock),
-            }
+            let used = before.zip(after).map_or((0.0, 0.0), |(before, after)| {
+                (after.nanos - before.nanos, after.waits - before.waits)
+            });
+            (used, start, end)
         };
-        let (mut nanos, mut waits, mut clock) = (0.0, 0.0, 0.0);
-        thread::scope(|scope| {
+        let ended: Vec<_> = thread::scope(|scope| {
             let each = &each;
             let running: Vec<_> = (0..threads)
                 .map(|thread| scope.spawn(move || each(thread)))
                 .collect();
-            for thread in running {
-                let used = thread.join().expect("no work here panics");
-                (nanos, waits, clock) = (nanos + used.0, waits + used.1, clock + used.2);
-            }
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("no work here panics");
+            running.into_iter().map(join).collect()
         });
+        let (mut nanos, mut waits) = (0.0, 0.0);
+        let (mut first, mut last) = (ended[0].1, ended[0].2);
+        for ((more_nanos, more_waits), start, end) in ended {
+            (nanos, waits) = (nanos + more_nanos, waits + more_waits);
+            (first, last) = (first.min(start), last.max(end));
+        }
+        let span = (last - first).as_nanos() as f64 * threads as f64;
+        if nanos == 0.0 {
+            nanos = span;
+        }
         let operations = (threads * count) as f64;
         Self {
             nanos: nanos / operations,
-            busy: nanos / clock,
+            busy: nanos / span,
             waits: waits / operations * 1e6,
         }
     }
