@@ -22,9 +22,11 @@ pub const GRID_SIZE_MIN: u64 = 1 << 20;
 /// See [`GRID_SIZE_MIN`].
 pub const GRID_SIZE_MAX: u64 = 1 << 44;
 /// Bytes charged for a block beside its memory: an upper bound of its handle and its entry in the index map.
-pub const BLOCK_COST: u64 = 128;
+pub const BLOCK_COST: u64 = 160;
 /// Shards of a namespace's index map: a power of two.
-pub const INDEX_SHARDS: usize = 32;
+pub const INDEX_SHARDS: usize = 64;
+/// Cells over which threads spread the figures of a namespace.
+pub const FIGURE_CELLS: usize = 16;
 /// Smallest unit in which the arena hands memory to a size class.
 pub const SLAB_SIZE_MIN: u32 = 256 << 10;
 /// Freed slots that a size class keeps at hand.
