@@ -78,13 +78,13 @@ pub const FUSE_BACKGROUND_MAX: u16 = 64;
 pub const FUSE_THREADS_MAX: usize = 8;
 /// Bytes of a drive that the kernel's page cache may hold at least.
 pub const PAGE_CACHE_MIN: u64 = 64 << 20;
-/// Threads that serve the queues of one mount over io_uring.
+/// Threads that serve one mount over io_uring, as long as each processor's queue has enough of them. Each has a buffer
+/// of `FUSE_WRITE_MAX` bytes.
 pub const URING_THREADS_MAX: usize = 64;
-/// Requests over io_uring that one queue takes at a time.
-pub const URING_QUEUE_DEPTH_MAX: usize = 8;
-/// Requests over io_uring that all queues of a mount take at a time, where there are fewer queues than that; each has
-/// a buffer of `FUSE_WRITE_MAX` bytes.
-pub const URING_PAYLOADS_MAX: usize = 64;
+/// Threads for the queue of a processor at least, so that a long request does not stop the others.
+pub const URING_QUEUE_THREADS_MIN: usize = 2;
+/// Threads for the queue of a processor at most.
+pub const URING_QUEUE_THREADS_MAX: usize = 4;
 /// Bytes of read buffer that a serving thread keeps between requests.
 pub const FUSE_READ_BUFFER_MAX: usize = 2 << 20;
 

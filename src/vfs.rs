@@ -254,8 +254,8 @@ pub trait Vfs: Send + Sync {
     /// `NotDirectory`, `NameTooLong`, `NotFound`.
     fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr>;
 
-    /// Drops `count` look-ups of an inode.
-    fn forget(&self, ino: Ino, count: u64);
+    /// Drops `count` look-ups of an inode; returns whether they were the last.
+    fn forget(&self, ino: Ino, count: u64) -> bool;
 
     /// Attributes of an inode (stat(2)).
     ///

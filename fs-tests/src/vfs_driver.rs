@@ -461,7 +461,9 @@ impl<'v> VfsDriver<'v> {
                 break;
             }
         }
-        looked_up.into_iter().for_each(|ino| self.vfs.forget(ino, 1));
+        for ino in looked_up {
+            self.vfs.forget(ino, 1);
+        }
         let distinct: BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
         assert_eq!(distinct.len(), all.len(), "each entry comes once");
         let before = all.len();

@@ -115,7 +115,7 @@ fn uring(host: &Host) -> Finding {
         Err(reason) => Finding::Lacking {
             what: format!("drives use the classic device: {reason}"),
             cure: match uring_switch() {
-                None => "boot Linux 6.14 or later, or load its module: `modprobe fuse`".into(),
+                None => "boot Linux 6.14 or later with CONFIG_FUSE_IO_URING; `modprobe fuse` where FUSE is a module".into(),
                 Some(false) => "as root: `okapi doctor --enable-uring`; for each boot: \
                      `echo options fuse enable_uring=1 > /etc/modprobe.d/okapi.conf`, \
                      or fuse.enable_uring=1 on the kernel's command line"

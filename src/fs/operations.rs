@@ -17,8 +17,8 @@ impl Vfs for Volume {
         names::lookup(self, parent, name)
     }
 
-    fn forget(&self, ino: Ino, count: u64) {
-        self.drop_lookups(ino, count);
+    fn forget(&self, ino: Ino, count: u64) -> bool {
+        self.drop_lookups(ino, count)
     }
 
     fn getattr(&self, ino: Ino) -> Result<Attr> {

@@ -104,7 +104,9 @@ impl Arena {
             }
             ControlFlow::Continue(())
         });
-        seen.into_iter().for_each(|ino| self.volume.forget(ino, 1));
+        for ino in seen {
+            self.volume.forget(ino, 1);
+        }
         allow(scan, &[NotFound, Stale]);
         names
     }

@@ -70,7 +70,8 @@ impl Session {
             (Transport::Uring, Err(reason)) => return Err(no_uring(&reason)),
             (Transport::Auto, Err(reason)) => reason,
             (_, Ok(())) => match Self::serve(fs, config, true) {
-                Err(error) if config.transport == Transport::Auto => {
+                // Not where the mount itself has failed: it would fail again.
+                Err(error) if config.transport == Transport::Auto && error.kind() == ErrorKind::Corrupt => {
                     warn!("{error}");
                     error.to_string()
                 }
@@ -125,11 +126,14 @@ impl Session {
     /// # Errors
     /// `Corrupt` where a serving thread failed.
     pub fn join(self) -> Result<()> {
-        let queues = self.served.queues.map_or(Ok(()), Queues::join);
-        self.served.device.join().and(queues).map_err(|source| {
+        let failed = |source| {
             let context = format!("serving {} failed", self.mountpoint.display());
             Error::new(ErrorKind::Corrupt, context).with_source(source)
-        })
+        };
+        // Where a queue is given up, its requests wait until this process has let go of the device: nothing may wait
+        // for an unmount before that.
+        self.served.queues.map_or(Ok(()), Queues::join).map_err(failed)?;
+        self.served.device.join().map_err(failed)
     }
 }
 

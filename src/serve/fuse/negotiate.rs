@@ -69,7 +69,8 @@ pub(super) fn negotiate(wishes: Wishes, config: &mut KernelConfig) -> io::Result
     let agreement = Agreement {
         no_open: offers(InitFlags::FUSE_NO_OPEN_SUPPORT),
         no_opendir: offers(InitFlags::FUSE_NO_OPENDIR_SUPPORT),
-        direct_create: probe_direct_create().is_ok(),
+        // A direct write does not remove set-user-ID bits from what the kernel remembers of a file.
+        direct_create: wishes.kill_privileges && probe_direct_create().is_ok(),
     };
     // Both are within the bounds that fuser sets, and its default is as good where they were not.
     let _ = config.set_max_write(FUSE_WRITE_MAX);

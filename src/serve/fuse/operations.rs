@@ -121,8 +121,9 @@ impl Operations {
 
     pub(super) fn forget(&self, ino: Ino, count: u64) {
         let _span = self.enter(Operation::Forget, ino);
-        self.page_cache.leave(ino);
-        self.fs.forget(ino, count);
+        if self.fs.forget(ino, count) {
+            self.page_cache.leave(ino);
+        }
     }
 
     /// `kind` has the type's bits of a mode.
@@ -142,13 +143,7 @@ impl Operations {
         if !self.agreement().direct_create {
             return Err(Refusal::UNKNOWN);
         }
-        let attr = match self.fs.create(caller, at, NewNode::Regular) {
-            // Somebody made the name behind the kernel's back.
-            Err(error) if error.kind() == ErrorKind::Exists && flags & libc::O_EXCL == 0 => {
-                self.fs.lookup(at.parent, at.name)?
-            }
-            result => result?,
-        };
+        let attr = self.fs.create(caller, at, NewNode::Regular)?;
         let direct = flags & libc::O_ACCMODE == libc::O_WRONLY;
         Ok(Created { attr, direct })
     }
@@ -199,7 +194,9 @@ impl Operations {
 
     pub(super) fn readlink(&self, ino: Ino) -> Answer<Box<[u8]>> {
         let _span = self.enter(Operation::ReadLink, ino);
-        Ok(self.fs.readlink(ino)?)
+        let target = self.fs.readlink(ino)?;
+        self.page_cache.enter(ino, 0, target.len());
+        Ok(target)
     }
 
     // Attributes ------------------------------------------------------------------------------------------------
@@ -254,7 +251,7 @@ impl Operations {
         let _span = self.enter(Operation::Read, ino);
         let len = self.fs.read(ino, offset, out)?;
         if !direct {
-            self.page_cache.enter(ino, len);
+            self.page_cache.enter(ino, offset, len);
         }
         Ok(len)
     }
@@ -267,7 +264,7 @@ impl Operations {
             .fs
             .write(ino, WriteAt::Offset(offset), bytes, mode.clear_privileges)?;
         if !mode.direct && !mode.from_cache {
-            self.page_cache.enter(ino, written.len);
+            self.page_cache.enter(ino, offset, written.len);
         }
         // The kernel takes pages that it writes back for clean whatever the number in the answer is: an error alone
         // tells the program that some of a mapping's bytes are lost.

@@ -22,7 +22,7 @@ use crate::vfs::{Attr, Caller, CopyRange, Ino, NewName, SetAttr, TimeOrNow};
 /// A request, in the buffers that the kernel has filled.
 pub(super) struct Request<'a> {
     pub(super) header: InHeader,
-    /// The operation's fixed arguments, and zeros behind them.
+    /// The operation's fixed arguments, and what earlier requests left behind them.
     pub(super) arguments: &'a [u8; ARGUMENTS_SIZE],
     /// Names and data that came, `len` bytes; the answer takes their place.
     pub(super) payload: &'a mut [u8],

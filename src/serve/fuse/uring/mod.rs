@@ -1,14 +1,17 @@
 //! The io_uring transport: requests come and answers go through rings shared with the kernel (Linux 6.14 and later).
 //!
 //! The kernel has one queue for each processor, and a program's request goes to the queue of the processor that the
-//! program runs on. A thread serves each queue on that very processor, so that handing over a request and its answer
-//! wakes nobody elsewhere. One call of the system sends an answer and fetches the next request.
+//! program runs on. Threads bound to that very processor serve it, so that handing over a request and its answer wakes
+//! nobody elsewhere. Each thread has a ring with one entry, and takes one request at a time: one call of the system
+//! sends an answer and fetches the next request. The kernel prefers the entry that came back last, so quick requests
+//! stay with one warm thread, and the others step in where a request takes long.
 //!
 //! fuser's session goes on beside: the kernel sends FORGET and INTERRUPT by /dev/fuse in any case.
 
 mod abi;
 mod dispatch;
 mod encode;
+mod processors;
 mod ring;
 
 use std::io;
@@ -17,16 +20,15 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use tracing::warn;
+use tracing::debug;
 
 use super::operations::Operations;
 use super::switch::uring_switch;
-use crate::limits::{FUSE_WRITE_MAX, URING_PAYLOADS_MAX, URING_QUEUE_DEPTH_MAX, URING_THREADS_MAX};
-use ring::{Event, Place, Ring};
-
-const PROCESSORS: &str = "/sys/devices/system/cpu/possible";
+use crate::limits::{FUSE_WRITE_MAX, URING_QUEUE_THREADS_MAX, URING_QUEUE_THREADS_MIN, URING_THREADS_MAX};
+use processors::Processors;
+use ring::Ring;
 
 /// Whether the transport can be used here, as far as can be told before a mount.
 ///
@@ -39,7 +41,7 @@ pub(super) fn probe() -> Result<(), String> {
         Some(true) => {}
     }
     ring::probe().map_err(|error| format!("the system refuses io_uring: {error}"))?;
-    queues()
+    Processors::read()
         .map(drop)
         .map_err(|error| format!("cannot tell the processors: {error}"))
 }
@@ -57,35 +59,43 @@ impl Queues {
     /// then.
     ///
     /// # Errors
-    /// Where the system has not enough memory or threads, or the kernel refuses an entry. No request is answered then.
+    /// Where the system has not enough memory or threads, or the kernel refuses an entry. No request is answered then,
+    /// and no thread stays.
     pub(super) fn start(device: &OwnedFd, operations: &Arc<Operations>) -> io::Result<Self> {
-        let count = queues()?;
-        let thread_count = count.min(URING_THREADS_MAX);
+        let processors = Processors::read()?;
         let (ready, readiness) = mpsc::channel();
         let (end, ends) = mpsc::channel();
-        for number in 0..thread_count {
+        let mut signals = Vec::new();
+        for queue in queues(&processors) {
+            let (go, may_go) = mpsc::channel();
+            signals.push(go);
             let server = Server {
-                queues: (number..count).step_by(thread_count).collect(),
-                depth: (URING_PAYLOADS_MAX / count).clamp(1, URING_QUEUE_DEPTH_MAX),
+                queue,
                 device: device.try_clone()?,
                 operations: Arc::clone(operations),
             };
             let (ready, end) = (ready.clone(), end.clone());
             thread::Builder::new()
-                .name(format!("uring-{number}"))
+                .name(format!("uring-{queue}"))
                 .spawn(move || {
-                    let ended = panic::catch_unwind(AssertUnwindSafe(|| server.run(ready)));
+                    let ended = panic::catch_unwind(AssertUnwindSafe(|| server.run(ready, &may_go)));
                     let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
                     // Nobody listens where the mount has failed.
                     let _ = end.send(ended);
                 })?;
         }
         drop(ready);
-        for outcome in readiness {
-            outcome?;
+        let thread_count = signals.len();
+        let outcomes: io::Result<Vec<()>> = readiness.iter().collect();
+        if outcomes?.len() < thread_count {
+            return Err(io::Error::other("a serving thread panicked"));
+        }
+        for signal in signals {
+            // A thread that has ended since has said so by `ends`.
+            let _ = signal.send(());
         }
         Ok(Self {
-            count,
+            count: processors.possible.len(),
             thread_count,
             ends,
         })
@@ -99,122 +109,78 @@ impl Queues {
     /// Waits until the filesystem is unmounted.
     ///
     /// # Errors
-    /// At once where a queue is given up before: its requests would wait for ever, and end with the process.
+    /// At once where an entry is given up before: a request may wait for ever then, and ends with the process alone.
     pub(super) fn join(self) -> io::Result<()> {
         self.ends.iter().take(self.thread_count).collect()
     }
 }
 
-/// Number of the kernel's queues: the processors that there can be.
-fn queues() -> io::Result<usize> {
-    let possible = std::fs::read_to_string(PROCESSORS)?;
-    processor_count(&possible).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, possible))
-}
-
-/// Counts the processors of a list like `0-3,8`.
-fn processor_count(list: &str) -> Option<usize> {
-    list.trim().split(',').try_fold(0, |count: usize, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
-        count.checked_add(usize::from(last.checked_sub(first)?) + 1)
-    })
+/// The queue of each thread that is needed. Queues of processors that are not at work need an entry, but hardly ever
+/// see a request.
+fn queues(processors: &Processors) -> Vec<u16> {
+    let each =
+        (URING_THREADS_MAX / processors.online.len()).clamp(URING_QUEUE_THREADS_MIN, URING_QUEUE_THREADS_MAX);
+    let threads = |queue: &u16| match processors.online.contains(queue) {
+        true => each,
+        false => 1,
+    };
+    processors
+        .possible
+        .iter()
+        .flat_map(|queue| std::iter::repeat_n(*queue, threads(queue)))
+        .collect()
 }
 
 /// What one thread serves.
 struct Server {
-    queues: Vec<usize>,
-    /// Entries of each queue: requests that can be on their way at a time.
-    depth: usize,
+    queue: u16,
     device: OwnedFd,
     operations: Arc<Operations>,
 }
 
 impl Server {
-    /// Serves until the filesystem is unmounted; reports by `ready` when the kernel has the entries, or will not.
-    fn run(self, ready: mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-        self.stay_near();
-        let started = self.start();
-        let (outcome, ring) = match started {
-            Ok(ring) => (Ok(()), Some(ring)),
-            Err(error) => (Err(error), None),
-        };
+    /// Serves until the filesystem is unmounted; reports by `ready` when the kernel has the entry, or will not, and then
+    /// waits for the word to go on: none comes where another thread has failed.
+    fn run(self, ready: mpsc::Sender<io::Result<()>>, may_go: &mpsc::Receiver<()>) -> io::Result<()> {
+        stay_near(self.queue);
+        let mut ring = None;
+        let outcome = self.start().map(|started| ring = Some(started));
         // The receiver waits for all threads, until none of them has a sender any more.
         let _ = ready.send(outcome);
         drop(ready);
-        match ring {
-            Some(started) => self.serve(started),
-            None => Ok(()),
+        match (ring, may_go.recv()) {
+            (Some(ring), Ok(())) => self.serve(ring),
+            _ => Ok(()),
         }
     }
 
-    fn start(&self) -> io::Result<Started> {
-        let places: Vec<Place> = self
-            .queues
-            .iter()
-            .flat_map(|&queue| (0..self.depth).map(move |_| Place { queue: queue as u16 }))
-            .collect();
-        let mut ring = Ring::new(self.device.as_fd(), &places, FUSE_WRITE_MAX as usize)?;
+    fn start(&self) -> io::Result<Ring> {
+        let mut ring = Ring::new(self.device.as_fd(), self.queue, FUSE_WRITE_MAX as usize)?;
         ring.register()?;
-        let mut events = Vec::with_capacity(places.len());
-        ring.take(&mut events);
-        if let Some(at) = events
-            .iter()
-            .position(|(_, event)| matches!(event, Event::Refused(_)))
-        {
-            let (_, Event::Refused(error)) = events.swap_remove(at) else {
-                unreachable!("the position is that of a refusal");
-            };
-            return Err(error);
-        }
-        Ok(Started {
-            ring,
-            events,
-            waiting: places.len(),
-        })
+        Ok(ring)
     }
 
-    /// Keeps the thread on the processors whose queues it serves.
-    fn stay_near(&self) {
-        let mut processors = CpuSet::new();
-        let known = self.queues.iter().all(|&queue| processors.set(queue).is_ok());
-        if !known || sched_setaffinity(Pid::from_raw(0), &processors).is_err() {
-            // A processor that is offline now: its queue is served from elsewhere.
-            warn!("queues {:?} are served from any processor", self.queues);
-        }
-    }
-
-    fn serve(&self, started: Started) -> io::Result<()> {
-        let Started {
-            mut ring,
-            mut events,
-            mut waiting,
-        } = started;
-        while waiting > 0 {
-            for (number, event) in events.drain(..) {
-                match event {
-                    Event::Request => {
-                        let answer = dispatch::dispatch(&self.operations, ring.request(number));
-                        ring.answer(number, answer)?;
-                    }
-                    Event::Unmounted => waiting -= 1,
-                    Event::Refused(refusal) => return Err(refusal),
-                }
-            }
-            if waiting > 0 {
-                ring.wait(&mut events)?;
-            }
+    fn serve(&self, mut ring: Ring) -> io::Result<()> {
+        while ring.wait()? {
+            let answer = dispatch::dispatch(&self.operations, ring.request());
+            ring.answer(answer)?;
         }
         Ok(())
     }
 }
 
-/// A ring whose entries the kernel has.
-struct Started {
-    ring: Ring,
-    /// What has come already.
-    events: Vec<(usize, Event)>,
-    /// Entries that the kernel may give back.
-    waiting: usize,
+/// Keeps the thread on the processor whose queue it serves, where it may run there.
+fn stay_near(queue: u16) {
+    let this_thread = Pid::from_raw(0);
+    let processor = usize::from(queue);
+    let may_run = sched_getaffinity(this_thread).and_then(|allowed| allowed.is_set(processor));
+    let mut alone = CpuSet::new();
+    let bound = matches!(may_run, Ok(true))
+        && alone.set(processor).is_ok()
+        && sched_setaffinity(this_thread, &alone).is_ok();
+    if !bound {
+        debug!("queue {queue} is served from other processors");
+    }
 }
 
 #[cfg(test)]
@@ -222,12 +188,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_processors_are_counted() {
-        assert_eq!(processor_count("0\n"), Some(1));
-        assert_eq!(processor_count("0-1\n"), Some(2));
-        assert_eq!(processor_count("0-3,8,10-11"), Some(7));
-        for wrong in ["", "x", "3-1", "0-", "0-65536"] {
-            assert_eq!(processor_count(wrong), None, "{wrong}");
-        }
+    fn processors_at_work_have_more_threads() {
+        let processors = Processors {
+            possible: (0..4).collect(),
+            online: [0, 1].into(),
+        };
+        let count = |queue| queues(&processors).iter().filter(|&&q| q == queue).count();
+        assert_eq!(count(0), URING_QUEUE_THREADS_MAX);
+        assert_eq!((count(2), count(3)), (1, 1));
+        let many = Processors {
+            possible: (0..256).collect(),
+            online: (0..256).collect(),
+        };
+        assert_eq!(queues(&many).len(), 256 * URING_QUEUE_THREADS_MIN);
     }
 }
