@@ -14,6 +14,7 @@ mod host;
 mod mount;
 mod negotiate;
 mod operations;
+mod switch;
 mod transport;
 mod uring;
 
@@ -32,10 +33,11 @@ use crate::vfs::Vfs;
 
 use adapter::FuseAdapter;
 pub use counters::Counters;
-pub use host::{Host, URING_SWITCH, enable_uring, uring_switch};
+pub use host::Host;
 pub use mount::{Detach, FILESYSTEM_TYPE, MountConfig, unmount};
 use negotiate::Wishes;
 use operations::Operations;
+pub use switch::{URING_SWITCH, enable_uring, uring_switch};
 pub use transport::{Running, Transport};
 use uring::Queues;
 

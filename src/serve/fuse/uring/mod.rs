@@ -20,8 +20,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tracing::{error, warn};
 
-use super::host::uring_switch;
 use super::operations::Operations;
+use super::switch::uring_switch;
 use crate::limits::{FUSE_WRITE_MAX, URING_PAYLOADS_MAX, URING_QUEUE_DEPTH_MAX, URING_THREADS_MAX};
 use ring::{Event, Place, Ring};
 
