@@ -555,6 +555,26 @@ fn pasting_replaces_bytes_by_bytes_and_holes() {
 }
 
 #[test]
+fn pasting_an_exbibyte_takes_as_long_as_its_extents() {
+    const EXBIBYTE: u64 = 1 << 60;
+    let namespace = namespace(1 << 20);
+    let mut source = Content::new();
+    for start in [BLOCK - 5_000, EXBIBYTE / 2] {
+        write(&mut source, &namespace, start, 10_000);
+    }
+    source.set_len(EXBIBYTE);
+    let clip = source.clip(range(0, EXBIBYTE));
+    let mut target = Content::new();
+    for offset in [0, 5 * 4096, 4097] {
+        assert_eq!(target.paste(&namespace, offset, &clip).unwrap(), EXBIBYTE);
+        target.check().unwrap();
+        for start in [BLOCK - 5_000, EXBIBYTE / 2] {
+            assert!(read(&target, offset + start, 10_000) == pattern(start, 10_000));
+        }
+    }
+}
+
+#[test]
 fn pasting_within_one_content() {
     let namespace = namespace(2 << 20);
     let mut content = filled(&namespace, 3 * BLOCK);

@@ -335,3 +335,6 @@ fn setxattr(operations: &Operations, request: &Request<'_>) -> Answer<usize> {
     let value = rest.get(..size as usize).ok_or(Refusal::INVALID)?;
     nothing(operations.setxattr(request.caller(), request.ino(), (name, value), flags))
 }
+
+#[cfg(test)]
+mod tests;
