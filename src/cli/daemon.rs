@@ -1,6 +1,6 @@
 //! The program that serves a drive: how it leaves the terminal, what signals do to it, how it ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -142,7 +142,7 @@ fn attend(
         let context = format!("{} was unmounted at once", mountpoint.display());
         Failure::failed(ErrorKind::NotFound, context)
     })?;
-    greet(&mountpoint).map_err(|source| {
+    std::fs::metadata(&mountpoint).map_err(|source| {
         let context = format!("the mount on {} does not answer", mountpoint.display());
         Error::new(ErrorKind::Corrupt, context).with_source(source)
     })?;
@@ -159,19 +159,6 @@ fn attend(
         .spawn(move || unmount_on_signals(&signals, &mountpoint, mount.device))
         .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot start a thread").with_source(source))?;
     Ok((server, mount.device))
-}
-
-/// Sees that the mount answers, and has the kernel open a file: the answer is that it need not ask. Until it knows, it
-/// tells of the end of each handle that came with a new file.
-fn greet(mountpoint: &Path) -> io::Result<()> {
-    std::fs::metadata(mountpoint)?;
-    let file = mountpoint.join(format!(".okapi.{}", std::process::id()));
-    // What cannot be made here (the drive may be read-only, its root another user's) is learned later.
-    if File::create_new(&file).is_ok() {
-        let _ = File::open(&file);
-        std::fs::remove_file(&file)?;
-    }
-    Ok(())
 }
 
 /// Unmounts at each signal; the session ends when that has succeeded and nobody uses the drive any more.

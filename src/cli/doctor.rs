@@ -79,7 +79,6 @@ fn examine() -> Vec<(&'static str, Finding)> {
         ("device", device(&host)),
         ("fusermount3", helper(&host)),
         ("io_uring", uring(&host)),
-        ("new files", direct_create(&host)),
         ("allow_other", allow_other()),
         ("mount(8)", mount_helper()),
     ];
@@ -122,16 +121,6 @@ fn uring(host: &Host) -> Finding {
                     .into(),
                 Some(true) => "`sysctl kernel.io_uring_disabled=0`; a container may need a seccomp profile with io_uring".into(),
             },
-        },
-    }
-}
-
-fn direct_create(host: &Host) -> Finding {
-    match &host.direct_create {
-        Ok(()) => Finding::Good("what is only written goes past the page cache".into()),
-        Err(reason) => Finding::Lacking {
-            what: format!("all writes go through the page cache: {reason}"),
-            cure: "boot a later kernel for faster streams".into(),
         },
     }
 }

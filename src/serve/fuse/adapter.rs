@@ -25,9 +25,7 @@ use super::counters::Operation;
 use super::decode::permissions;
 use super::errno::{Answer, Refusal};
 use super::negotiate::{Wishes, negotiate};
-use super::operations::{
-    COPY_MAX_32, DIRECT_HANDLE, FOREVER, Operations, Sized, WriteMode, is_direct, lacks_privilege,
-};
+use super::operations::{COPY_MAX_32, FOREVER, Operations, Sized, WriteMode, is_direct, lacks_privilege};
 use crate::limits::{FUSE_READ_BUFFER_MAX, NAME_MAX, PAGE_SIZE};
 use crate::vfs::{Attr, Caller, CopyRange, FileKind, NewName, SetAttr};
 
@@ -169,31 +167,9 @@ impl fuser::Filesystem for FuseAdapter {
         self.entry(reply, self.operations.mknod(caller(request), at, mode, device));
     }
 
-    fn create(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        flags: i32,
-        reply: ReplyCreate,
-    ) {
-        let at = new_name(parent, name, mode, umask);
-        match self.operations.create(caller(request), at, flags) {
-            Ok(created) => {
-                let attr = file_attr(&created.attr, self.operations.io_size);
-                let (handle, how) = match created.direct {
-                    true => (
-                        FileHandle(DIRECT_HANDLE),
-                        FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
-                    ),
-                    false => (NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE),
-                };
-                reply.created(&FOREVER, &attr, GENERATION, handle, how);
-            }
-            Err(refusal) => reply.error(errno(refusal)),
-        }
+    /// Not here: the kernel then makes files by MKNOD, which asks for no more and ends no handle.
+    fn create(&self, _: &Request, parent: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        reply.error(errno(self.operations.unknown(Operation::Create, ino(parent))));
     }
 
     fn mkdir(
@@ -350,7 +326,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self,
         _: &Request,
         number: INodeNo,
-        handle: FileHandle,
+        _: FileHandle,
         offset: u64,
         len: u32,
         flags: OpenFlags,
@@ -362,7 +338,7 @@ impl fuser::Filesystem for FuseAdapter {
         if buffer.len() < len {
             buffer.resize(len, 0);
         }
-        let direct = is_direct(handle.0, flags.0);
+        let direct = is_direct(flags.0);
         match self
             .operations
             .read(ino(number), offset, &mut buffer[..len], direct)
@@ -379,7 +355,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self,
         _: &Request,
         number: INodeNo,
-        handle: FileHandle,
+        _: FileHandle,
         offset: u64,
         bytes: &[u8],
         flags: WriteFlags,
@@ -388,7 +364,7 @@ impl fuser::Filesystem for FuseAdapter {
         reply: ReplyWrite,
     ) {
         let mode = WriteMode {
-            direct: is_direct(handle.0, open_flags.0),
+            direct: is_direct(open_flags.0),
             from_cache: flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             clear_privileges: flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
         };

@@ -1,7 +1,6 @@
 //! What this host has of that which FUSE needs, told before a mount needs it.
 
 use super::mount;
-use super::negotiate;
 use super::uring;
 
 /// What the host offers; each `Err` says in words what is missing.
@@ -13,8 +12,6 @@ pub struct Host {
     pub helper: Result<(), String>,
     /// FUSE over io_uring can be used.
     pub uring: Result<(), String>,
-    /// New files that are only written bypass the page cache.
-    pub direct_create: Result<(), String>,
 }
 
 impl Host {
@@ -24,7 +21,6 @@ impl Host {
             device: mount::probe_device().map_err(|error| error.to_string()),
             helper: mount::probe_helper().map_err(|error| error.to_string()),
             uring: uring::probe(),
-            direct_create: negotiate::probe_direct_create(),
         }
     }
 }

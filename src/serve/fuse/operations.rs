@@ -32,15 +32,6 @@ pub(super) struct Agreement {
     pub(super) no_open: bool,
     /// The kernel opens directories without asking.
     pub(super) no_opendir: bool,
-    /// Files that are made for writing alone bypass the page cache while their maker has them open.
-    pub(super) direct_create: bool,
-}
-
-/// A file that was made and opened by one request.
-pub(super) struct Created {
-    pub(super) attr: Attr,
-    /// The handle bypasses the page cache.
-    pub(super) direct: bool,
 }
 
 /// How the kernel sends a write.
@@ -60,13 +51,9 @@ pub(super) enum Sized<T> {
     Length(u32),
 }
 
-/// The handle of a file that bypasses the page cache; all others are 0, as the kernel numbers those that it opens
-/// without asking.
-pub(super) const DIRECT_HANDLE: u64 = 1;
-
 /// Whether a read or write leaves nothing in the page cache; `flags` are those of open(2).
-pub(super) fn is_direct(handle: u64, flags: i32) -> bool {
-    handle == DIRECT_HANDLE || flags & libc::O_DIRECT != 0
+pub(super) fn is_direct(flags: i32) -> bool {
+    flags & libc::O_DIRECT != 0
 }
 
 /// Answers the kernel from a [`Vfs`].
@@ -131,21 +118,6 @@ impl Operations {
         let _span = self.enter(Operation::MkNod, at.parent);
         let node = new_node(kind, device).ok_or(Refusal::INVALID)?;
         Ok(self.fs.create(caller, at, node)?)
-    }
-
-    /// Makes and opens a file; `flags` are those of open(2).
-    ///
-    /// Refused as unknown where the agreement has no use for it: the kernel then makes files by MKNOD, after which it
-    /// sends no RELEASE. With it, a handle that can only write bypasses the page cache: its maker cannot read through
-    /// it, so pages in the cache would cost it a copy and memory for nothing.
-    pub(super) fn create(&self, caller: Caller, at: NewName<'_>, flags: i32) -> Answer<Created> {
-        let _span = self.enter(Operation::Create, at.parent);
-        if !self.agreement().direct_create {
-            return Err(Refusal::UNKNOWN);
-        }
-        let attr = self.fs.create(caller, at, NewNode::Regular)?;
-        let direct = flags & libc::O_ACCMODE == libc::O_WRONLY;
-        Ok(Created { attr, direct })
     }
 
     pub(super) fn mkdir(&self, caller: Caller, at: NewName<'_>) -> Answer<Attr> {

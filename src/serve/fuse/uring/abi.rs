@@ -79,10 +79,8 @@ pub(super) mod write_flag {
 
 /// Bits of `fuse_open_out::open_flags`.
 pub(super) mod open_flag {
-    pub(crate) const DIRECT_IO: u32 = 1 << 0;
     pub(crate) const KEEP_CACHE: u32 = 1 << 1;
     pub(crate) const CACHE_DIR: u32 = 1 << 3;
-    pub(crate) const PARALLEL_DIRECT_WRITES: u32 = 1 << 6;
 }
 
 macro_rules! incoming {
@@ -116,8 +114,6 @@ incoming! {
     MknodIn { mode: u32, device: u32, umask: u32, padding: u32 }
     /// `fuse_mkdir_in`
     MkdirIn { mode: u32, umask: u32 }
-    /// `fuse_create_in`
-    CreateIn { flags: i32, mode: u32, umask: u32, open_flags: u32 }
     /// `fuse_rename_in`
     RenameIn { new_dir: u64 }
     /// `fuse_rename2_in`

@@ -5,18 +5,16 @@ use std::ops::ControlFlow;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::abi::{
-    ARGUMENTS_SIZE, CopyFileRangeIn, CopyFileRangeOut, CreateIn, FallocateIn, GetxattrIn, GetxattrOut,
-    InHeader, LinkIn, LseekIn, LseekOut, MkdirIn, MknodIn, OpenOut, ReadIn, Rename2In, RenameIn, SetattrIn,
-    SetxattrIn, WriteIn, WriteOut, opcode, open_flag, valid, write_flag,
+    ARGUMENTS_SIZE, CopyFileRangeIn, CopyFileRangeOut, FallocateIn, GetxattrIn, GetxattrOut, InHeader,
+    LinkIn, LseekIn, LseekOut, MkdirIn, MknodIn, OpenOut, ReadIn, Rename2In, RenameIn, SetattrIn, SetxattrIn,
+    WriteIn, WriteOut, opcode, open_flag, valid, write_flag,
 };
 use super::encode::{Listing, entry_out, getattr_out, no_entry, put, put_bytes, statfs_out};
 use crate::clock::Timestamp;
 use crate::serve::fuse::counters::Operation;
 use crate::serve::fuse::decode::permissions;
 use crate::serve::fuse::errno::{Answer, Refusal};
-use crate::serve::fuse::operations::{
-    COPY_MAX_32, Created, DIRECT_HANDLE, Operations, Sized, WriteMode, is_direct,
-};
+use crate::serve::fuse::operations::{COPY_MAX_32, Operations, Sized, WriteMode, is_direct};
 use crate::vfs::{Attr, Caller, CopyRange, Ino, NewName, SetAttr, TimeOrNow};
 
 /// A request, in the buffers that the kernel has filled.
@@ -91,7 +89,7 @@ pub(super) fn dispatch(operations: &Operations, request: Request<'_>) -> Answer<
         opcode::SETATTR => setattr(operations, request),
         opcode::READLINK => Ok(put_bytes(request.payload, &operations.readlink(ino)?)),
         opcode::SYMLINK | opcode::MKNOD | opcode::MKDIR | opcode::LINK => make(operations, request),
-        opcode::CREATE => create(operations, request),
+        opcode::CREATE => Err(operations.unknown(Operation::Create, ino)),
         opcode::UNLINK => nothing(operations.unlink(ino, request.name()?)),
         opcode::RMDIR => nothing(operations.rmdir(ino, request.name()?)),
         opcode::RENAME | opcode::RENAME2 => rename(operations, &request),
@@ -188,23 +186,6 @@ fn make(operations: &Operations, request: Request<'_>) -> Answer<usize> {
     Ok(put(request.payload, &entry_out(&attr, operations.io_size)))
 }
 
-fn create(operations: &Operations, request: Request<'_>) -> Answer<usize> {
-    let CreateIn {
-        flags, mode, umask, ..
-    } = request.arguments()?;
-    let at = request.new_name(mode, umask)?;
-    let Created { attr, direct } = operations.create(request.caller(), at, flags)?;
-    let opened = match direct {
-        true => OpenOut {
-            handle: DIRECT_HANDLE,
-            ..opened(open_flag::DIRECT_IO | open_flag::PARALLEL_DIRECT_WRITES)
-        },
-        false => opened(open_flag::KEEP_CACHE),
-    };
-    let entry_len = put(request.payload, &entry_out(&attr, operations.io_size));
-    Ok(entry_len + put(&mut request.payload[entry_len..], &opened))
-}
-
 fn rename(operations: &Operations, request: &Request<'_>) -> Answer<usize> {
     let (to, flags) = match request.header.opcode {
         opcode::RENAME => (request.arguments::<RenameIn>()?.new_dir, 0),
@@ -244,20 +225,15 @@ fn setattr(operations: &Operations, request: Request<'_>) -> Answer<usize> {
 
 fn read(operations: &Operations, request: Request<'_>) -> Answer<usize> {
     let ReadIn {
-        handle,
-        offset,
-        size,
-        flags,
-        ..
+        offset, size, flags, ..
     } = request.arguments()?;
     let ino = request.ino();
     let len = request.payload.len().min(size as usize);
-    operations.read(ino, offset, &mut request.payload[..len], is_direct(handle, flags))
+    operations.read(ino, offset, &mut request.payload[..len], is_direct(flags))
 }
 
 fn write(operations: &Operations, request: Request<'_>) -> Answer<usize> {
     let WriteIn {
-        handle,
         offset,
         size,
         write_flags,
@@ -266,7 +242,7 @@ fn write(operations: &Operations, request: Request<'_>) -> Answer<usize> {
     } = request.arguments()?;
     let bytes = request.incoming().get(..size as usize).ok_or(Refusal::INVALID)?;
     let mode = WriteMode {
-        direct: is_direct(handle, flags),
+        direct: is_direct(flags),
         from_cache: write_flags & write_flag::CACHE != 0,
         clear_privileges: write_flags & write_flag::KILL_SUIDGID != 0,
     };

@@ -40,7 +40,6 @@ impl Fixture {
         operations.agree(Agreement {
             no_open: true,
             no_opendir: true,
-            direct_create: true,
         });
         Self {
             volume,
@@ -76,9 +75,9 @@ impl Fixture {
     }
 
     /// Makes a file in the root; returns its number.
-    fn create(&mut self, name: &[u8], flags: i32) -> u64 {
-        let arguments = words(&[flags.cast_unsigned(), 0o644, 0, 0]);
-        let answer = self.ask(opcode::CREATE, ROOT, &arguments, &[name, b"\0"].concat());
+    fn create(&mut self, name: &[u8]) -> u64 {
+        let arguments = words(&[libc::S_IFREG | 0o644, 0, 0, 0]);
+        let answer = self.ask(opcode::MKNOD, ROOT, &arguments, &[name, b"\0"].concat());
         number_at(answer.unwrap(), 0)
     }
 
@@ -110,7 +109,7 @@ fn number_at(bytes: &[u8], at: usize) -> u64 {
 #[test]
 fn a_file_is_made_written_read_and_found() {
     let mut entry = Fixture::new();
-    let file = entry.create(b"file", libc::O_RDWR);
+    let file = entry.create(b"file");
     assert_eq!(entry.write(file, 5, b"bytes"), Ok(5));
     assert_eq!(entry.read(opcode::READ, file, 100), Ok(&b"bytes"[..]));
     let found = entry.ask(opcode::LOOKUP, ROOT, b"", b"file\0").unwrap();
@@ -124,27 +123,10 @@ fn a_file_is_made_written_read_and_found() {
 }
 
 #[test]
-fn only_a_handle_that_cannot_read_goes_past_the_page_cache() {
-    let direct = open_flag::DIRECT_IO | open_flag::PARALLEL_DIRECT_WRITES;
-    for (flags, expected) in [
-        (libc::O_WRONLY, direct),
-        (libc::O_WRONLY | libc::O_APPEND, direct),
-        (libc::O_RDONLY, open_flag::KEEP_CACHE),
-        (libc::O_RDWR, open_flag::KEEP_CACHE),
-    ] {
-        let mut entry = Fixture::new();
-        let arguments = words(&[flags.cast_unsigned(), 0o644, 0, 0]);
-        let answer = entry.ask(opcode::CREATE, ROOT, &arguments, b"file\0").unwrap();
-        let open_flags = word_at(answer, size_of::<EntryOut>() + 8);
-        assert_eq!((answer.len(), open_flags), (144, expected), "{flags:#o}");
-    }
-}
-
-#[test]
 fn a_listing_has_whole_entries_and_no_more_than_asked_for() {
     let mut entry = Fixture::new();
     for name in 0..50 {
-        entry.create(format!("name{name:03}").as_bytes(), libc::O_RDWR);
+        entry.create(format!("name{name:03}").as_bytes());
     }
     for (listing, lead) in [(opcode::READDIR, 0), (opcode::READDIRPLUS, size_of::<EntryOut>())] {
         for size in [0, 1, 31, 32, 150, 160, 4000, PAYLOAD_SIZE as u32, u32::MAX] {
@@ -171,14 +153,13 @@ fn a_listing_has_whole_entries_and_no_more_than_asked_for() {
 #[test]
 fn a_name_without_an_end_is_refused() {
     let mut entry = Fixture::new();
-    entry.create(b"file", libc::O_RDWR);
+    entry.create(b"file");
     let with_name = [
         opcode::LOOKUP,
         opcode::UNLINK,
         opcode::RMDIR,
         opcode::MKNOD,
         opcode::MKDIR,
-        opcode::CREATE,
         opcode::LINK,
         opcode::SYMLINK,
         opcode::RENAME,
@@ -213,7 +194,7 @@ fn a_name_without_an_end_is_refused() {
 #[test]
 fn sizes_beyond_what_came_are_refused_and_beyond_the_buffer_are_cut() {
     let mut entry = Fixture::new();
-    let file = entry.create(b"file", libc::O_RDWR);
+    let file = entry.create(b"file");
     for size in [6, 1 << 20, u32::MAX] {
         assert_eq!(entry.write(file, size, b"bytes"), Err(Refusal::INVALID), "{size}");
         let attribute = entry.ask(opcode::SETXATTR, file, &words(&[size, 0]), b"user.a\0bytes");
@@ -232,7 +213,7 @@ fn sizes_beyond_what_came_are_refused_and_beyond_the_buffer_are_cut() {
 #[test]
 fn an_attribute_comes_where_it_fits_and_its_size_where_that_is_asked_for() {
     let mut entry = Fixture::new();
-    let file = entry.create(b"file", libc::O_RDWR);
+    let file = entry.create(b"file");
     let value = [9; 65_536];
     let attribute = [&b"user.a\0"[..], &value].concat();
     assert_eq!(
