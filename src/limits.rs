@@ -22,9 +22,11 @@ pub const GRID_SIZE_MIN: u64 = 1 << 20;
 /// See [`GRID_SIZE_MIN`].
 pub const GRID_SIZE_MAX: u64 = 1 << 44;
 /// Bytes charged for a block beside its memory: an upper bound of its handle and its entry in the index map.
-pub const BLOCK_COST: u64 = 128;
+pub const BLOCK_COST: u64 = 160;
 /// Shards of a namespace's index map: a power of two.
-pub const INDEX_SHARDS: usize = 32;
+pub const INDEX_SHARDS: usize = 64;
+/// Cells over which threads spread the figures of a namespace.
+pub const FIGURE_CELLS: usize = 16;
 /// Smallest unit in which the arena hands memory to a size class.
 pub const SLAB_SIZE_MIN: u32 = 256 << 10;
 /// Freed slots that a size class keeps at hand.
@@ -86,6 +88,15 @@ pub const FUSE_WRITE_MAX: u32 = 1 << 20;
 pub const FUSE_BACKGROUND_MAX: u16 = 64;
 /// Threads that serve one mount.
 pub const FUSE_THREADS_MAX: usize = 8;
+/// Bytes of a drive that the kernel's page cache may hold at least.
+pub const PAGE_CACHE_MIN: u64 = 64 << 20;
+/// Threads that serve one mount over io_uring, as long as each processor's queue has enough of them. Each has a buffer
+/// of `FUSE_WRITE_MAX` bytes.
+pub const URING_THREADS_MAX: usize = 64;
+/// Threads for the queue of a processor at least, so that a long request does not stop the others.
+pub const URING_QUEUE_THREADS_MIN: usize = 2;
+/// Threads for the queue of a processor at most.
+pub const URING_QUEUE_THREADS_MAX: usize = 4;
 /// Bytes of read buffer that a serving thread keeps between requests.
 pub const FUSE_READ_BUFFER_MAX: usize = 2 << 20;
 

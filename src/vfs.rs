@@ -268,8 +268,8 @@ pub trait Vfs: Send + Sync {
     /// `NotDirectory`, `NameTooLong`, `NotFound`.
     fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr>;
 
-    /// Drops `count` look-ups of an inode.
-    fn forget(&self, ino: Ino, count: u64);
+    /// Drops `count` look-ups of an inode; returns whether they were the last.
+    fn forget(&self, ino: Ino, count: u64) -> bool;
 
     /// Attributes of an inode (stat(2)).
     ///
@@ -324,11 +324,12 @@ pub trait Vfs: Send + Sync {
     /// `TooManyLinks`, `NoSpace`.
     fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr>;
 
-    /// Appends up to `len` bytes of the file from `offset` to `out`; fewer at the end of the file (pread(2)).
+    /// Fills `out` with the file's bytes from `offset` on; returns how many there were, fewer at the end of the file
+    /// (pread(2)).
     ///
     /// # Errors
     /// `IsDirectory`, `InvalidArgument` where `ino` is no regular file.
-    fn read(&self, ino: Ino, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()>;
+    fn read(&self, ino: Ino, offset: u64, out: &mut [u8]) -> Result<usize>;
 
     /// Writes bytes (pwrite(2)); `clear_privileges` as in [`SetAttr`].
     ///

@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
+use okapi::serve::fuse::uring_switch;
 
 /// Upper bound for what should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,7 +110,8 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// Mounts a drive with these options of `okapi mount`.
+    /// Mounts a drive with these options of `okapi mount`, and the [`transport`] of this test program unless they
+    /// name one.
     ///
     /// # Panics
     /// Where that fails.
@@ -117,6 +119,7 @@ impl Drive {
         let dir = Scratch::new();
         let daemon = Command::new(binary())
             .args(["mount", "--foreground"])
+            .args(transport_unless_in(options))
             .args(options)
             .arg(dir.path())
             .stdin(Stdio::null())
@@ -199,6 +202,64 @@ impl Drop for Drive {
             let _ = self.daemon.wait();
         }
     }
+}
+
+/// The transport over which this test program tests, as `--transport` takes it: `OKAPI_TRANSPORT` where set, `classic`
+/// in the test program of that name, else `uring`.
+///
+/// # Panics
+/// Where io_uring is to be used, is off, and cannot be switched on.
+pub fn transport() -> &'static str {
+    static TRANSPORT: OnceLock<String> = OnceLock::new();
+    TRANSPORT.get_or_init(|| {
+        let asked = std::env::var("OKAPI_TRANSPORT").unwrap_or_else(|_unset| default_transport().into());
+        if asked == "uring" {
+            switch_uring_on();
+        }
+        asked
+    })
+}
+
+/// What adds [`transport`] to options that name none. io_uring is on then, where it is used.
+///
+/// # Panics
+/// As [`transport`].
+pub fn transport_unless_in(options: &[&str]) -> Vec<&'static str> {
+    if !options.iter().any(|option| option.contains("transport")) {
+        return vec!["--transport", transport()];
+    }
+    if options.contains(&"uring") {
+        switch_uring_on();
+    }
+    Vec::new()
+}
+
+/// cargo names the program of `tests/classic` `classic-` and a hash.
+fn default_transport() -> &'static str {
+    let program = std::env::current_exe().expect("a running test has a path");
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    match name.starts_with("classic-") {
+        true => "classic",
+        false => "uring",
+    }
+}
+
+/// The kernel's switch is off by default; only root can turn it, and no test turns it back.
+fn switch_uring_on() {
+    if uring_switch() == Some(true) {
+        return;
+    }
+    let output = Command::new(binary())
+        .args(["doctor", "--enable-uring"])
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", binary().display()));
+    assert!(
+        output.status.success(),
+        "the tests mount with --transport uring, and it cannot be switched on (as root, from Linux 6.14 on); \
+         OKAPI_TRANSPORT=classic tests the classic device alone\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn is_fuse(path: &Path) -> bool {

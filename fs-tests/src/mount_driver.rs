@@ -1,9 +1,11 @@
 //! Plays the model's operations as system calls on a mounted directory, and dumps what it holds.
 
+use std::cell::RefCell;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{
@@ -21,14 +23,47 @@ use crate::model::{
     Answer, AttrAnswer, Fallocation, NodeDump, NodeKind, Op, Outcome, Place, SLOTS, Segment, Span, Target,
     TreeDump, XattrFlag, pattern,
 };
+use crate::rng::Rng;
 use crate::sys::{self, Mapping};
+
+/// Files whose makers are kept open at once.
+const MAKERS: usize = 4;
 
 /// A mounted directory, and the files that a run holds open.
 pub struct MountDriver {
     root: PathBuf,
     slots: [Option<OwnedFd>; SLOTS],
+    /// Handles that made their files, for writing alone: a filesystem may treat them as it treats no others. Some of
+    /// the changes of these files go by them, while all else goes by other handles.
+    makers: RefCell<Makers>,
     /// Whether the filesystem has FALLOC_FL_ZERO_RANGE; else it is done by punching and allocating.
     zero_range: bool,
+}
+
+struct Makers {
+    /// The handles, by inode number.
+    open: Vec<(u64, Rc<OwnedFd>)>,
+    rng: Rng,
+}
+
+impl Makers {
+    /// Keeps one more, in the place of another where there are enough.
+    fn keep(&mut self, maker: OwnedFd) -> Result<(), Errno> {
+        let ino = fstat(&maker)?.st_ino;
+        if self.open.len() == MAKERS {
+            let other = self.rng.index(MAKERS);
+            self.open.swap_remove(other);
+        }
+        self.open.push((ino, Rc::new(maker)));
+        Ok(())
+    }
+
+    /// The handle for a change of this inode, if it is kept and the dice want it.
+    fn choose(&mut self, ino: u64) -> Option<Rc<OwnedFd>> {
+        let (_, maker) = self.open.iter().find(|(of, _)| *of == ino)?;
+        let maker = Rc::clone(maker);
+        self.rng.percent(70).then_some(maker)
+    }
 }
 
 /// Where an object is, and whether a symlink there is followed: those of /proc that stand for open files are.
@@ -41,6 +76,7 @@ struct Object {
 enum Handle<'s> {
     Own(OwnedFd),
     Slot(BorrowedFd<'s>),
+    Maker(Rc<OwnedFd>),
 }
 
 impl AsFd for Handle<'_> {
@@ -48,6 +84,7 @@ impl AsFd for Handle<'_> {
         match self {
             Self::Own(fd) => fd.as_fd(),
             Self::Slot(fd) => *fd,
+            Self::Maker(fd) => fd.as_fd(),
         }
     }
 }
@@ -66,11 +103,15 @@ macro_rules! found {
 }
 
 impl MountDriver {
-    /// A driver of the directory `root`, with no open slot.
-    pub fn new(root: &Path, zero_range: bool) -> Self {
+    /// A driver of the directory `root`, with no open slot. `seed` decides which handles changes go by.
+    pub fn new(root: &Path, zero_range: bool, seed: u64) -> Self {
         Self {
             root: root.to_path_buf(),
             slots: [const { None }; SLOTS],
+            makers: RefCell::new(Makers {
+                open: Vec::new(),
+                rng: Rng::new(seed),
+            }),
             zero_range,
         }
     }
@@ -150,7 +191,9 @@ impl MountDriver {
                 assert_eq!((*uid, *gid), (0, 0), "a mounted filesystem is used as root");
                 let path = found!(self.path(at));
                 let mode = mode & !umask;
-                make(&path, *node, mode)?;
+                if let Some(maker) = make(&path, *node, mode)? {
+                    self.makers.borrow_mut().keep(maker)?;
+                }
                 if !matches!(node, NodeKind::Symlink(_)) {
                     // the process has a umask of its own, shared by all threads
                     let masked =
@@ -395,7 +438,13 @@ impl MountDriver {
         let Some(object) = self.object(target) else {
             return Ok(None);
         };
-        match (format_of(&object.stat()?), target) {
+        let stat = object.stat()?;
+        if flags == OFlag::O_WRONLY
+            && let Some(maker) = self.makers.borrow_mut().choose(stat.st_ino)
+        {
+            return Ok(Some(Handle::Maker(maker)));
+        }
+        match (format_of(&stat), target) {
             (libc::S_IFREG, Target::Slot(slot)) => {
                 let fd = self.slots[*slot].as_ref().map(AsFd::as_fd);
                 return Ok(fd.map(Handle::Slot));
@@ -484,12 +533,13 @@ fn answer(stat: &FileStat) -> AttrAnswer {
     }
 }
 
-fn make(path: &Path, node: NodeKind, mode: u16) -> Result<(), Errno> {
+/// Makes a node; returns the handle that made it, where it is a file.
+fn make(path: &Path, node: NodeKind, mode: u16) -> Result<Option<OwnedFd>, Errno> {
     let bits = Mode::from_bits_truncate(u32::from(mode));
     match node {
         NodeKind::Regular => {
             let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
-            open(path, flags, bits).map(drop)
+            return open(path, flags, bits).map(Some);
         }
         NodeKind::Directory => mkdir(path, bits),
         NodeKind::Symlink(len) => {
@@ -501,6 +551,7 @@ fn make(path: &Path, node: NodeKind, mode: u16) -> Result<(), Errno> {
         NodeKind::Char(number) => mknod(path, SFlag::S_IFCHR, bits, u64::from(number)),
         NodeKind::Block(number) => mknod(path, SFlag::S_IFBLK, bits, u64::from(number)),
     }
+    .map(|()| None)
 }
 
 fn read(file: &Handle<'_>, span: Span) -> Result<Vec<u8>, Errno> {

@@ -153,7 +153,7 @@ pub fn entries(dir: impl AsFd, buffer_bytes: usize) -> Result<Vec<DirEntry>, Err
     Ok(entries)
 }
 
-/// A part of a file, mapped shared; unmapped on drop.
+/// A part of a file, mapped; unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     start: *mut u8,
@@ -166,23 +166,35 @@ pub struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes (at least 1) at `offset` of a file. They must lie in the file, and the file must not be cut
+    /// Maps `len` bytes (at least 1) at `offset` of a file, shared. They must lie in the file, and the file must not be cut
     /// while the mapping is used.
     ///
     /// # Errors
     /// As mmap(2).
     pub fn new(file: impl AsFd, offset: u64, len: usize, writable: bool) -> Result<Self, Errno> {
-        let inside = usize::try_from(offset % 4096).expect("an offset in a page fits");
-        let page = (offset - offset % 4096).cast_signed();
         let protection = if writable {
             libc::PROT_READ | libc::PROT_WRITE
         } else {
             libc::PROT_READ
         };
+        Self::map(file, (offset, len), protection, libc::MAP_SHARED)
+    }
+
+    /// As [`Mapping::new`], private and only to be read.
+    ///
+    /// # Errors
+    /// As mmap(2).
+    pub fn private(file: impl AsFd, offset: u64, len: usize) -> Result<Self, Errno> {
+        Self::map(file, (offset, len), libc::PROT_READ, libc::MAP_PRIVATE)
+    }
+
+    fn map(file: impl AsFd, (offset, len): (u64, usize), protection: i32, kind: i32) -> Result<Self, Errno> {
+        let inside = usize::try_from(offset % 4096).expect("an offset in a page fits");
+        let page = (offset - offset % 4096).cast_signed();
         let fd = file.as_fd().as_raw_fd();
         let total = inside + len;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe { libc::mmap(ptr::null_mut(), total, protection, libc::MAP_SHARED, fd, page) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), total, protection, kind, fd, page) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
@@ -195,10 +207,22 @@ impl Mapping {
 
     /// A copy of the bytes.
     pub fn read(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.total - self.inside];
-        // SAFETY: the source lies in the mapping, which lives as long as `self`; the vector is as long as the copy.
-        // A slice of the mapping would not do, for other processes may write to the file meanwhile.
-        unsafe { ptr::copy_nonoverlapping(self.start.add(self.inside), bytes.as_mut_ptr(), bytes.len()) };
+        self.read_part(0, self.total - self.inside)
+    }
+
+    /// A copy of `len` bytes at `at`.
+    ///
+    /// # Panics
+    /// Where they do not lie in the mapping.
+    pub fn read_part(&self, at: usize, len: usize) -> Vec<u8> {
+        assert!(
+            self.inside + at + len <= self.total,
+            "the bytes lie in the mapping"
+        );
+        let mut bytes = vec![0; len];
+        // SAFETY: the source lies in the mapping, as asserted, which lives as long as `self`; the vector is as long as
+        // the copy. A slice of the mapping would not do, for others may write to the file meanwhile.
+        unsafe { ptr::copy_nonoverlapping(self.start.add(self.inside + at), bytes.as_mut_ptr(), len) };
         bytes
     }
 

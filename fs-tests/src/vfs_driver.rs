@@ -331,10 +331,13 @@ impl<'v> VfsDriver<'v> {
 
     fn read(&self, ino: Ino, span: Span) -> Result<Vec<u8>, Errno> {
         let len = usize::try_from(span.len).expect("a read fits memory");
-        let mut bytes = b"before".to_vec();
-        errno_of(self.vfs.read(ino, span.offset, len, &mut bytes))?;
-        assert!(bytes.starts_with(b"before"), "a read appends");
-        bytes.drain(..6);
+        let mut bytes = vec![0xee; len];
+        let read = errno_of(self.vfs.read(ino, span.offset, &mut bytes))?;
+        assert!(
+            bytes[read..].iter().all(|byte| *byte == 0xee),
+            "what lies behind the bytes stays as it is"
+        );
+        bytes.truncate(read);
         Ok(bytes)
     }
 
@@ -465,7 +468,9 @@ impl<'v> VfsDriver<'v> {
                 break;
             }
         }
-        looked_up.into_iter().for_each(|ino| self.vfs.forget(ino, 1));
+        for ino in looked_up {
+            self.vfs.forget(ino, 1);
+        }
         let distinct: BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
         assert_eq!(distinct.len(), all.len(), "each entry comes once");
         let before = all.len();

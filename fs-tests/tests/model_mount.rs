@@ -27,10 +27,10 @@ struct Side {
 }
 
 impl Side {
-    fn new(place: &dyn Place, zero_range: bool) -> Self {
+    fn new(place: &dyn Place, zero_range: bool, seed: u64) -> Self {
         Self {
             name: place.name(),
-            driver: MountDriver::new(place.path(), zero_range),
+            driver: MountDriver::new(place.path(), zero_range, seed),
         }
     }
 
@@ -62,8 +62,12 @@ fn step(op: &Op, model: &mut Model, sides: &mut [Side]) -> Result<(), String> {
     }
 }
 
-fn run(name: &str, sides: &mut [Side], ops: u64) {
+fn run(name: &str, places: &[(&dyn Place, bool)], ops: u64) {
     let seed = from_env_or_time(name);
+    let sides: &mut [Side] = &mut places
+        .iter()
+        .map(|(place, zero_range)| Side::new(*place, *zero_range, seed))
+        .collect::<Vec<_>>();
     let mut generator = Generator::new(seed, FEATURES);
     let mut model = Model::default();
     let mut log: Vec<Op> = Vec::new();
@@ -89,7 +93,7 @@ fn run(name: &str, sides: &mut [Side], ops: u64) {
 #[test]
 fn the_model_answers_as_tmpfs() {
     let tmpfs = Tmpfs::mount("1G");
-    run("tmpfs", &mut [Side::new(&tmpfs, false)], 100_000);
+    run("tmpfs", &[(&tmpfs, false)], 100_000);
 }
 
 #[test]
@@ -98,11 +102,7 @@ fn a_drive_answers_as_tmpfs_and_the_model() {
         Tmpfs::mount("1G"),
         Drive::mount(&["--size", "1G", "--mode", "755"]),
     );
-    run(
-        "mount",
-        &mut [Side::new(&tmpfs, false), Side::new(&drive, true)],
-        60_000,
-    );
+    run("mount", &[(&tmpfs, false), (&drive, true)], 60_000);
     drive.check();
 }
 
@@ -112,10 +112,6 @@ fn a_drive_of_4k_blocks_answers_as_tmpfs_and_the_model() {
         Tmpfs::mount("1G"),
         Drive::mount(&["--size", "1G", "--mode", "755", "--block-size", "4K"]),
     );
-    run(
-        "mount, 4k blocks",
-        &mut [Side::new(&tmpfs, false), Side::new(&drive, true)],
-        20_000,
-    );
+    run("mount, 4k blocks", &[(&tmpfs, false), (&drive, true)], 20_000);
     drive.check();
 }

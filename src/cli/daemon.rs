@@ -109,12 +109,13 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
     let grid = Grid::new(plan.grid())?;
     let namespace = grid.create_namespace(DRIVE_NAMESPACE, None)?;
     let volume = Volume::new(&grid, namespace, Arc::new(SystemClock), plan.volume())?;
-    let session = Session::mount(Arc::clone(&volume) as Arc<dyn Vfs>, &plan.mount(mountpoint))?;
+    let session = Session::mount(&(Arc::clone(&volume) as Arc<dyn Vfs>), &plan.mount(mountpoint))?;
 
-    let summary = plan.summary();
+    let (summary, transport) = (plan.summary(), session.running().clone());
     let attended = attend(&session, (grid, volume), signals).and_then(|attended| {
         let (place, pid) = (mountpoint.display(), std::process::id());
-        ready(format!("okapi: {place}: {summary}, pid {pid}\n"))?;
+        let transport = transport.name();
+        ready(format!("okapi: {place}: {summary}, {transport}, pid {pid}\n"))?;
         Ok(attended)
     });
     match attended {
@@ -145,11 +146,14 @@ fn attend(
         let context = format!("the mount on {} does not answer", mountpoint.display());
         Error::new(ErrorKind::Corrupt, context).with_source(source)
     })?;
-    let counters = session.counters();
+    let (counters, caches) = (session.counters(), session.caches());
     let (grid, volume) = drive;
+    volume.on_outdated(move |outdated| caches.forget(outdated));
     let server = Server::start(
         mount.device,
-        Service::new(grid, volume, move || counters.snapshot()),
+        Service::new(grid, volume, session.running().to_string(), move || {
+            counters.snapshot()
+        }),
     )?;
     thread::Builder::new()
         .name("signals".into())

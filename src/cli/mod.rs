@@ -5,6 +5,8 @@ mod check;
 #[cfg(target_os = "linux")]
 mod daemon;
 #[cfg(target_os = "linux")]
+mod doctor;
+#[cfg(target_os = "linux")]
 mod grid;
 #[cfg(target_os = "linux")]
 mod helper;
@@ -58,6 +60,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Check(check::Arguments),
     #[cfg(target_os = "linux")]
+    Doctor(doctor::Arguments),
+    #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Daemon(daemon::Arguments),
 }
@@ -82,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Grid(arguments) => grid::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Check(arguments) => check::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Doctor(arguments) => doctor::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Daemon(arguments) => daemon::run(&arguments),
     };

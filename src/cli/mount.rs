@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::size::Size;
 use super::{daemon, mounts};
 use crate::error::{Error, ErrorKind};
+use crate::serve::fuse::Transport;
 
 /// Mount a RAM drive
 ///
@@ -53,6 +54,12 @@ pub(super) struct Arguments {
     /// drive of root to root.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_other: Option<bool>,
+    /// How the kernel's requests come: auto, uring or classic [default: auto]
+    ///
+    /// io_uring answers small requests several times as fast as the classic device. `auto` takes it where the kernel
+    /// offers it (Linux 6.14, switched on: `okapi doctor` tells); `uring` refuses to do without.
+    #[arg(long, value_name = "WAY")]
+    transport: Option<Transport>,
     /// Serve from this process, in the foreground, until unmounted or interrupted
     ///
     /// The log goes to stderr; OKAPI_LOG=debug or OKAPI_LOG=okapi::serve=trace make it say more.
@@ -67,6 +74,7 @@ const OPTIONS_HELP: &str = "\
 Options for -o, and for fstab:
   size=  block_size=  inodes= (nr_inodes=)  mode=  uid=  gid=  ro  rw  allow_other
                             as the flags above, which count where both are given
+  transport=                as the flag above
   noexec                    run no programs from the drive
   suid, dev                 honour set-user-ID bits, honour device nodes (for root alone)
   noatime, relatime, sync and their like, defaults, auto, nofail, user, _netdev, x-*
@@ -98,6 +106,7 @@ impl Arguments {
             gid: self.gid.or(options.gid),
             read_only: self.read_only.then_some(true).or(options.read_only),
             allow_other: self.allow_other.or(options.allow_other),
+            transport: self.transport.or(options.transport),
             ..options
         })
     }

@@ -4,6 +4,7 @@ use nix::unistd::{Group, User};
 
 use super::size::{Size, parse_bytes};
 use crate::limits::{BLOCK_SIZE_MAX, BLOCK_SIZE_MIN};
+use crate::serve::fuse::Transport;
 
 /// What a list of options asks for; `None` where it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub(super) struct Options {
     pub(super) suid: Option<bool>,
     pub(super) dev: Option<bool>,
     pub(super) exec: Option<bool>,
+    pub(super) transport: Option<Transport>,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             "mode" => self.mode = Some(parse_mode(value)?),
             "uid" => self.uid = Some(parse_user(value)?),
             "gid" => self.gid = Some(parse_group(value)?),
+            "transport" => self.transport = Some(value.parse()?),
             // Those of other programs, and of mount(8), are none of ours.
             "user" | "comment" => {}
             _ => return Ok(is_foreign(name)),
@@ -204,6 +207,7 @@ mod tests {
             "uid=4294967295",
             "uid=no such user",
             "gid=",
+            "transport=io_uring",
         ] {
             assert!(parsed(option).is_err(), "{option}");
         }

@@ -13,7 +13,7 @@ use crate::error::ErrorKind;
 use crate::fs::VolumeConfig;
 use crate::grid::GridConfig;
 use crate::limits::{BLOCK_SIZE_DEFAULT, GRID_SIZE_MIN};
-use crate::serve::fuse::MountConfig;
+use crate::serve::fuse::{MountConfig, Transport};
 
 /// A drive to be made and mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,7 @@ pub(super) struct Plan {
     suid: bool,
     dev: bool,
     exec: bool,
+    transport: Transport,
 }
 
 impl Plan {
@@ -56,6 +57,7 @@ impl Plan {
             suid: options.suid.unwrap_or(false),
             dev: options.dev.unwrap_or(false),
             exec: options.exec.unwrap_or(true),
+            transport: options.transport.unwrap_or_default(),
         })
     }
 
@@ -84,6 +86,7 @@ impl Plan {
             suid: self.suid,
             dev: self.dev,
             exec: self.exec,
+            transport: self.transport,
         }
     }
 

@@ -124,6 +124,7 @@ fn full(report: &Report) -> String {
         );
         push(&mut text, "namespace", &format!("{}: {blocks}", namespace.name));
     }
+    push(&mut text, "transport", &stat.transport);
     let requests: Vec<String> = stat
         .requests
         .iter()

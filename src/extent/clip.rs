@@ -138,16 +138,17 @@ impl Content {
     /// Replaces whole pages by those of the clip.
     fn share(&mut self, namespace: &Arc<Namespace>, paste: &Paste<'_>, pages: ByteRange) {
         self.carve(namespace, pages.start, pages.end);
-        for region in pages.pieces(u64::from(namespace.block_size())) {
-            let (start, end) = (paste.source_of(region.start), paste.source_of(region.end));
-            for extent in paste
-                .clip
-                .extents_from(start)
-                .iter()
-                .take_while(|extent| extent.start < end)
-            {
-                let mut part = extent.part(extent.start.max(start), extent.end().min(end));
-                part.start = paste.target_of(part.start);
+        let (start, end) = (paste.source_of(pages.start), paste.source_of(pages.end));
+        // from extent to extent: a hole between them may be exbibytes long
+        let extents = paste.clip.extents_from(start).iter();
+        for extent in extents.take_while(|extent| extent.start < end) {
+            let shared = ByteRange {
+                start: paste.target_of(extent.start.max(start)),
+                end: paste.target_of(extent.end().min(end)),
+            };
+            for region in shared.pieces(u64::from(namespace.block_size())) {
+                let mut part = extent.part(paste.source_of(region.start), paste.source_of(region.end));
+                part.start = region.start;
                 self.add(part);
             }
         }

@@ -49,24 +49,34 @@ impl ReadPlan {
         self.start == self.end
     }
 
-    /// Appends the bytes to `out`.
-    pub fn append_to(&self, out: &mut Vec<u8>) {
-        let base = out.len();
-        out.reserve(self.len());
-        match &self.pieces {
-            Pieces::Few(pieces) => pieces
-                .iter()
-                .flatten()
-                .for_each(|piece| self.append(piece, base, out)),
-            Pieces::Many(pieces) => pieces.iter().for_each(|piece| self.append(piece, base, out)),
-        }
-        out.resize(base + self.len(), 0);
+    /// Copies the bytes to the front of `out`, which has room for them; returns how many they are.
+    ///
+    /// # Panics
+    /// Where `out` is shorter than the plan.
+    pub fn copy_to(&self, out: &mut [u8]) -> usize {
+        let out = &mut out[..self.len()];
+        let filled = match &self.pieces {
+            Pieces::Few(pieces) => self.copy_pieces(pieces.iter().flatten(), out),
+            Pieces::Many(pieces) => self.copy_pieces(pieces.iter(), out),
+        };
+        out[filled..].fill(0);
+        out.len()
     }
 
-    /// Appends a piece, and zeros for the hole before it, to a buffer in which the plan's bytes begin at `base`.
-    fn append(&self, piece: &Extent, base: usize, out: &mut Vec<u8>) {
-        let hole = usize::try_from(piece.start - self.start).expect("a piece lies within its plan");
-        out.resize(base + hole, 0);
-        piece.append_to(piece.start, piece.end(), out);
+    /// Copies pieces, and zeros for the holes before them; returns where the last one ends.
+    fn copy_pieces<'a>(&self, pieces: impl Iterator<Item = &'a Extent>, out: &mut [u8]) -> usize {
+        let mut filled = 0;
+        for piece in pieces {
+            let start = self.place(piece.start);
+            out[filled..start].fill(0);
+            filled = self.place(piece.end());
+            piece.copy_to(&mut out[start..filled]);
+        }
+        filled
+    }
+
+    /// Where a byte of the file lies among the bytes of the plan.
+    fn place(&self, at: u64) -> usize {
+        usize::try_from(at - self.start).expect("a piece lies within its plan")
     }
 }

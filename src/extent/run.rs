@@ -58,6 +58,13 @@ impl Extent {
         }
     }
 
+    /// Copies all of its bytes to `out`, which is as long.
+    pub(super) fn copy_to(&self, out: &mut [u8]) {
+        self.block.read(self.slice(self.start, self.end()), |bytes| {
+            out.copy_from_slice(bytes);
+        });
+    }
+
     /// Appends the file's bytes `start..end`, which the extent covers.
     pub(super) fn append_to(&self, start: u64, end: u64, out: &mut Vec<u8>) {
         if start < end {

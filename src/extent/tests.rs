@@ -6,7 +6,7 @@ mod model;
 
 use std::sync::{Arc, RwLock};
 
-use super::Content;
+use super::{Content, ReadPlan};
 use crate::ErrorKind;
 use crate::grid::{Grid, GridConfig, Namespace, class_bytes};
 use crate::limits::FILE_SIZE_MAX;
@@ -48,8 +48,14 @@ fn pattern(start: u64, len: u64) -> Vec<u8> {
 }
 
 fn read(content: &Content, start: u64, len: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    content.plan(start, len as usize).append_to(&mut out);
+    copied(&content.plan(start, len as usize))
+}
+
+/// The bytes of a plan; those behind it in the buffer must stay as they are.
+fn copied(plan: &ReadPlan) -> Vec<u8> {
+    let mut out = vec![0xee; plan.len() + 3];
+    assert_eq!(plan.copy_to(&mut out), plan.len());
+    assert_eq!(out.split_off(plan.len()), [0xee; 3]);
     out
 }
 
@@ -484,9 +490,7 @@ fn pinned_bytes_stay_as_they_were() {
     content.punch(&namespace, range(2 * BLOCK, 3 * BLOCK)).unwrap();
     content.zero(&namespace, range(3 * BLOCK, 4 * BLOCK)).unwrap();
     content.set_len(0);
-    let mut out = vec![1, 2];
-    plan.append_to(&mut out);
-    assert!(out[2..] == pattern(1_000, 4 * BLOCK));
+    assert!(copied(&plan) == pattern(1_000, 4 * BLOCK));
     drop(plan);
     assert_eq!(held(&namespace), 0);
 }
@@ -548,6 +552,26 @@ fn pasting_replaces_bytes_by_bytes_and_holes() {
             .seek_hole(BLOCK + 4 * 4096 + to.saturating_sub(from))
             .unwrap();
         assert!(hole < 2 * BLOCK, "holes become holes: {hole}");
+    }
+}
+
+#[test]
+fn pasting_an_exbibyte_takes_as_long_as_its_extents() {
+    const EXBIBYTE: u64 = 1 << 60;
+    let namespace = namespace(1 << 20);
+    let mut source = Content::new();
+    for start in [BLOCK - 5_000, EXBIBYTE / 2] {
+        write(&mut source, &namespace, start, 10_000);
+    }
+    source.set_len(EXBIBYTE);
+    let clip = source.clip(range(0, EXBIBYTE));
+    let mut target = Content::new();
+    for offset in [0, 5 * 4096, 4097] {
+        assert_eq!(target.paste(&namespace, offset, &clip).unwrap(), EXBIBYTE);
+        target.check().unwrap();
+        for start in [BLOCK - 5_000, EXBIBYTE / 2] {
+            assert!(read(&target, offset + start, 10_000) == pattern(start, 10_000));
+        }
     }
 }
 
@@ -636,8 +660,7 @@ fn readers_see_whole_writes_while_writers_go_on() {
                 for round in 0..2_000_u64 {
                     let start = round % 4 * BLOCK + round % 16 * 4096;
                     let plan = content.read().unwrap().plan(start, 4096);
-                    let mut bytes = Vec::new();
-                    plan.append_to(&mut bytes);
+                    let bytes = copied(&plan);
                     assert_eq!(bytes.len(), 4096);
                     assert!(
                         bytes.iter().all(|byte| *byte == bytes[0]),

@@ -14,24 +14,21 @@ use crate::range::ByteRange;
 use crate::vfs::{CopyRange, Fallocate, Ino, SeekTo, WriteAt, Written};
 use crate::{Error, ErrorKind, Result};
 
-pub(super) fn read(volume: &Volume, ino: Ino, (offset, len): (u64, usize), out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn read(volume: &Volume, ino: Ino, offset: u64, out: &mut [u8]) -> Result<usize> {
     if is_shown(ino) {
-        volume
-            .view(|view| view.content(ino))?
-            .plan(offset, len)
-            .append_to(out);
-        return Ok(());
+        let content = volume.view(|view| view.content(ino))?;
+        return Ok(content.plan(offset, out.len()).copy_to(out));
     }
     let inode = volume.table.get(ino)?;
     let content = inode.content()?;
     let reading = inode.readers.read();
-    let plan = content.plan(offset, len);
+    let plan = content.plan(offset, out.len());
     drop(content);
-    plan.append_to(out);
+    let len = plan.copy_to(out);
     drop(plan);
     drop(reading);
     touch_atime(volume, &inode);
-    Ok(())
+    Ok(len)
 }
 
 pub(super) fn write(

@@ -22,10 +22,8 @@ impl Vfs for Volume {
         names::lookup(self, parent, name)
     }
 
-    fn forget(&self, ino: Ino, count: u64) {
-        if !is_shown(ino) {
-            self.drop_lookups(ino, count);
-        }
+    fn forget(&self, ino: Ino, count: u64) -> bool {
+        is_shown(ino) || self.drop_lookups(ino, count)
     }
 
     fn getattr(&self, ino: Ino) -> Result<Attr> {
@@ -71,8 +69,8 @@ impl Vfs for Volume {
         names::link(self, ino, parent, name)
     }
 
-    fn read(&self, ino: Ino, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
-        file::read(self, ino, (offset, len), out)
+    fn read(&self, ino: Ino, offset: u64, out: &mut [u8]) -> Result<usize> {
+        file::read(self, ino, offset, out)
     }
 
     fn write(&self, ino: Ino, at: WriteAt, bytes: &[u8], clear_privileges: bool) -> Result<Written> {

@@ -68,8 +68,9 @@ impl Fixture {
     }
 
     fn read(&self, ino: Ino) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.volume.read(ino, 0, 1 << 20, &mut bytes).unwrap();
+        let mut bytes = vec![0xee; 1 << 20];
+        let len = self.volume.read(ino, 0, &mut bytes).unwrap();
+        bytes.truncate(len);
         bytes
     }
 

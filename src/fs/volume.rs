@@ -1,6 +1,7 @@
 //! The volume: how it is made, what it has, its totals.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Volume {
     pub(super) history: History,
     /// Tells the frontend what it may remember no more; called with no lock but `managing`.
     pub(super) outdated: RwLock<Box<Forget>>,
+    /// Unlinked files that stayed when a writer waited for them to be forgotten.
+    lasting_orphans: AtomicU64,
 }
 
 /// What a frontend does about outdated knowledge.
@@ -106,6 +109,7 @@ impl Volume {
             snapshots: RwLock::new(Snapshots::new(now)),
             structure: RwLock::new(()),
             outdated: RwLock::new(Box::new(|_| {})),
+            lasting_orphans: AtomicU64::new(0),
         }))
     }
 
@@ -160,28 +164,38 @@ impl Volume {
         free(self.grid.usage()).min(free(self.namespace.usage()))
     }
 
-    /// Drops look-ups of an inode, which may be its death. No lock may be held.
-    pub(super) fn drop_lookups(&self, ino: Ino, count: u64) {
+    /// Drops look-ups of an inode, which may be its death; returns whether they were the last. No lock may be held.
+    pub(super) fn drop_lookups(&self, ino: Ino, count: u64) -> bool {
         let structure = self.structure.read();
         let inode = self.table.forget_locked(ino, count);
+        let forgotten = inode.is_some();
         let dead = inode.and_then(|inode| self.table.take_dead_locked(&inode));
         drop(structure);
         // Its content ends without a lock.
         drop(dead);
+        forgotten
     }
 
     /// Runs an operation that needs memory; where there is none, but unlinked files wait to be forgotten, it gives the
     /// frontend a moment to pass that on. So `rm` makes room for the very next write, though a kernel tells of the
     /// last use of a file only afterwards. No lock may be held.
+    ///
+    /// Files that are unlinked and still open look the same: after one wait in vain nobody waits for so many again.
     pub(super) fn with_room<T>(&self, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
         for wait in 0..ROOM_WAITS {
+            let orphans = self.table.orphans();
             match operation() {
-                Err(full) if full.kind() == ErrorKind::NoSpace && self.table.orphans() > 0 => {
+                Err(full)
+                    if full.kind() == ErrorKind::NoSpace
+                        && orphans > self.lasting_orphans.fetch_min(orphans, Ordering::Relaxed) =>
+                {
                     thread::sleep(Duration::from_millis(1 << wait));
                 }
                 done => return done,
             }
         }
+        self.lasting_orphans
+            .store(self.table.orphans(), Ordering::Relaxed);
         operation()
     }
 

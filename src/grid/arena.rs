@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 
+use super::apart::Apart;
 use super::class::{CLASSES, Class, UNIT};
 use super::slab::{FreeSet, Geometry, Pages};
 use crate::limits::SLAB_SIZE_MIN;
@@ -59,10 +60,10 @@ pub(super) struct Arena {
     page_bytes: u32,
     slab_count: u32,
     /// Free sets by class, each under its own lock: classes do not wait for each other.
-    classes: Box<[Mutex<FreeSet>]>,
+    classes: Box<[Apart<Mutex<FreeSet>>]>,
     spare: Mutex<Spare>,
     /// Pages that hold memory, in bytes: the sum over all slabs.
-    resident: AtomicU64,
+    resident: Apart<AtomicU64>,
     trimming: Mutex<()>,
 }
 
@@ -92,28 +93,28 @@ impl Arena {
             page_bytes,
             slab_count: u32::try_from(slab_count).expect("the largest grid has less than 2^32 slabs"),
             classes: Class::up_to(block_size)
-                .map(|class| Mutex::new(FreeSet::new(geometry(class))))
+                .map(|class| Apart(Mutex::new(FreeSet::new(geometry(class)))))
                 .collect(),
             spare: Mutex::new(Spare {
                 next: 0,
                 returned: BTreeMap::new(),
             }),
-            resident: AtomicU64::new(0),
+            resident: Apart(AtomicU64::new(0)),
             trimming: Mutex::new(()),
             map,
         })
     }
 
     /// A slot of this class; its bytes are whatever was there. Touches no fresh page if that took the pages in use
-    /// above `resident_max` bytes.
+    /// above `resident_max` bytes, which is asked for only then.
     ///
     /// # Errors
     /// `NoSpace` where free slots of other classes lie scattered over so many pages that none can be taken.
-    pub(super) fn take(&self, class: Class, resident_max: u64) -> Result<Slot> {
-        self.try_take(class, resident_max)
+    pub(super) fn take(&self, class: Class, resident_max: impl Fn() -> u64) -> Result<Slot> {
+        self.try_take(class, &resident_max)
             .or_else(|| {
                 self.trim();
-                self.try_take(class, resident_max)
+                self.try_take(class, &resident_max)
             })
             .ok_or_else(|| {
                 Error::new(
@@ -138,7 +139,7 @@ impl Arena {
         if !set.has_below(slot.offset()) {
             return None;
         }
-        let offset = set.take_cold(|bytes| self.touch(bytes, u64::MAX))?;
+        let offset = set.take_cold(|bytes| bytes == 0 || self.touch(bytes, u64::MAX))?;
         Some(self.slot(slot.class, offset))
     }
 
@@ -249,7 +250,7 @@ impl Arena {
         Ok(())
     }
 
-    fn try_take(&self, class: Class, resident_max: u64) -> Option<Slot> {
+    fn try_take(&self, class: Class, resident_max: impl Fn() -> u64) -> Option<Slot> {
         let mut set = self.classes[class.position()].lock();
         let mut fresh = 0;
         let offset = match set.take_warm() {
@@ -261,7 +262,7 @@ impl Arena {
                 }
                 set.take_cold(|bytes| {
                     fresh = bytes;
-                    self.touch(bytes, resident_max)
+                    bytes == 0 || self.touch(bytes, resident_max())
                 })?
             }
         };
@@ -283,11 +284,7 @@ impl Arena {
     }
 
     fn touch(&self, bytes: u64, max: u64) -> bool {
-        let fits = |resident: u64| {
-            resident
-                .checked_add(bytes)
-                .filter(|&after| bytes == 0 || after <= max)
-        };
+        let fits = |resident: u64| resident.checked_add(bytes).filter(|&after| after <= max);
         self.resident
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .is_ok()
@@ -447,7 +444,7 @@ mod tests {
         let mut slots = Vec::new();
         for round in 0..200_u32 {
             for len in [64, 100, 640, 3000, 4096, 40_000, 65_536] {
-                let mut slot = arena.take(class(len), u64::MAX).unwrap();
+                let mut slot = arena.take(class(len), || u64::MAX).unwrap();
                 arena.bytes_mut(&mut slot).fill((round * 7 + len) as u8);
                 slots.push((slot, (round * 7 + len) as u8));
             }
@@ -479,12 +476,12 @@ mod tests {
     #[test]
     fn pages_given_back_read_as_zeros() {
         let arena = Arena::new(1 << 20, 4096).unwrap();
-        let mut slot = arena.take(class(4096), u64::MAX).unwrap();
+        let mut slot = arena.take(class(4096), || u64::MAX).unwrap();
         arena.bytes_mut(&mut slot).fill(7);
         let place = slot.offset();
         arena.put_back(slot);
         assert_eq!(arena.trim(), u64::from(page_bytes()));
-        let slot = arena.take(class(4096), u64::MAX).unwrap();
+        let slot = arena.take(class(4096), || u64::MAX).unwrap();
         assert_eq!(slot.offset(), place);
         assert!(arena.bytes(&slot).iter().all(|&byte| byte == 0));
         arena.put_back(slot);
@@ -494,7 +491,7 @@ mod tests {
     fn fresh_pages_stop_at_the_bound_after_free_ones_were_given_back() {
         let arena = Arena::new(1 << 20, 4096).unwrap();
         let max = 4 * u64::from(page_bytes());
-        let take = |len| arena.take(class(len), max);
+        let take = |len| arena.take(class(len), || max);
         let small: Vec<_> = (0..4).map(|_| take(page_bytes().min(4096)).unwrap()).collect();
         assert!(arena.resident_bytes() <= max);
         small.into_iter().for_each(|slot| arena.put_back(slot));
@@ -520,7 +517,7 @@ mod tests {
     fn a_slot_is_worth_nothing_in_another_arena() {
         let one = Arena::new(1 << 20, 4096).unwrap();
         let other = Arena::new(1 << 20, 4096).unwrap();
-        let slot = one.take(class(1), u64::MAX).unwrap();
+        let slot = one.take(class(1), || u64::MAX).unwrap();
         let _ = other.bytes(&slot);
     }
 

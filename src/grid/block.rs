@@ -1,11 +1,11 @@
 //! Blocks as a namespace knows them: kept under a key, or lent to the holders of a handle.
 
-use std::collections::btree_map::Entry as MapEntry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use super::apart::Apart;
 use super::budget::{Account, Pool};
 use super::index::{BlockIndex, Slice};
 use super::memory::Memory;
@@ -182,6 +182,13 @@ impl Entry {
         matches!(self, Self::Lent(weak) if std::ptr::eq(weak.as_ptr(), lent))
     }
 
+    fn kept(&self) -> Option<Arc<Kept>> {
+        match self {
+            Self::Kept(kept) => Some(kept.clone()),
+            Self::Lent(_) => None,
+        }
+    }
+
     fn into_kept(self) -> Option<Arc<Kept>> {
         match self {
             Self::Kept(kept) => Some(kept),
@@ -260,10 +267,10 @@ pub(super) struct Home {
     pub(super) account: Arc<Account>,
     homes: Arc<Homes>,
     /// Held shared with each handle on a lent block that the grid has for itself, taken before it.
-    holds: RwLock<()>,
+    holds: Apart<RwLock<()>>,
     index: Shards<Entry>,
     /// Where to look for a fresh index.
-    next: AtomicU64,
+    next: Apart<AtomicU64>,
     /// The namespace was removed: no block comes in any more.
     closed: AtomicBool,
 }
@@ -273,9 +280,9 @@ impl Home {
         let home = Arc::new(Self {
             account: Arc::new(account),
             homes,
-            holds: RwLock::new(()),
+            holds: Apart(RwLock::new(())),
             index: Shards::new(),
-            next: AtomicU64::new(FIRST_LENT),
+            next: Apart(AtomicU64::new(FIRST_LENT)),
             closed: AtomicBool::new(false),
         });
         home.homes.add(&home);
@@ -284,6 +291,16 @@ impl Home {
 
     /// The block at an index. To be dropped without a lock held.
     pub(super) fn pin(&self, index: BlockIndex) -> Option<Pin<'_>> {
+        // A kept block needs no hold: all threads that look blocks up would meet there.
+        let kept = self.index.view(index.get(), |entry| entry.map(Entry::kept));
+        match kept? {
+            Some(kept) => Some(Pin::Kept(kept)),
+            None => self.pin_held(index),
+        }
+    }
+
+    /// The block at an index, of whatever kind it is by now.
+    fn pin_held(&self, index: BlockIndex) -> Option<Pin<'_>> {
         let hold = self.hold();
         self.index
             .view(index.get(), |entry| entry.and_then(|entry| entry.pin(hold)))
@@ -350,24 +367,17 @@ impl Home {
     }
 
     fn enter<R>(&self, index: BlockIndex, make: impl FnOnce() -> (Entry, R)) -> Result<Option<R>> {
-        self.index.edit(index.get(), |place| {
+        self.index.edit(index.get(), |mut place| {
             if self.closed.load(Ordering::Relaxed) {
                 return Err(removed());
             }
-            match place {
-                MapEntry::Occupied(taken) if taken.get().is_alive() => Ok(None),
-                // What it replaces is dead and holds only a weak reference: dropping that drops no block.
-                MapEntry::Occupied(mut dead) => {
-                    let (entry, made) = make();
-                    dead.insert(entry);
-                    Ok(Some(made))
-                }
-                MapEntry::Vacant(free) => {
-                    let (entry, made) = make();
-                    free.insert(entry);
-                    Ok(Some(made))
-                }
+            if place.get().is_some_and(Entry::is_alive) {
+                return Ok(None);
             }
+            let (entry, made) = make();
+            // What it replaces is dead and holds only a weak reference: dropping that drops no block.
+            place.put(entry);
+            Ok(Some(made))
         })
     }
 
@@ -376,20 +386,16 @@ impl Home {
     /// # Errors
     /// `Busy` where the index is lent; `NotFound` where the namespace was removed.
     pub(super) fn replace(&self, index: BlockIndex, with: Option<Arc<Kept>>) -> Result<Option<Arc<Kept>>> {
-        self.index.edit(index.get(), |place| {
+        self.index.edit(index.get(), |mut place| {
             if with.is_some() && self.closed.load(Ordering::Relaxed) {
                 return Err(removed());
             }
-            if matches!(&place, MapEntry::Occupied(taken) if taken.get().is_lent()) {
+            if place.get().is_some_and(Entry::is_lent) {
                 return Err(busy(index));
             }
-            let before = match (place, with) {
-                (MapEntry::Occupied(mut place), Some(kept)) => Some(place.insert(Entry::Kept(kept))),
-                (MapEntry::Occupied(place), None) => Some(place.remove()),
-                (MapEntry::Vacant(place), with) => {
-                    with.map(|kept| place.insert(Entry::Kept(kept)));
-                    None
-                }
+            let before = match with {
+                Some(kept) => place.put(Entry::Kept(kept)),
+                None => place.take(),
             };
             Ok(before.and_then(Entry::into_kept))
         })
@@ -404,6 +410,11 @@ impl Home {
             .collect()
     }
 
+    /// Whether the index map agrees with itself.
+    pub(super) fn is_index_sound(&self) -> bool {
+        (0..self.index.count()).all(|shard| self.index.is_sound(shard))
+    }
+
     /// Calls `f` with every block, holding no lock; how many entries were found dead.
     pub(super) fn each_block(&self, mut f: impl FnMut(Pin<'_>)) -> usize {
         let mut dead = 0;
@@ -412,9 +423,9 @@ impl Home {
             while let Some(start) = from {
                 let first = self.hold();
                 let some: Vec<_> = self.index.view_shard(shard, |map| {
-                    let entries = map.range(start..).take(PINS_AT_ONCE);
+                    let entries = map.range(start).take(PINS_AT_ONCE);
                     entries
-                        .map(|(&index, entry)| (index, entry.pin(self.hold())))
+                        .map(|(index, entry)| (index, entry.pin(self.hold())))
                         .collect()
                 });
                 drop(first);
@@ -470,9 +481,9 @@ impl Home {
 
     /// Takes out the entry of a lent block that ends, unless its index has been used again.
     fn forget(&self, index: BlockIndex, lent: *const Lent) {
-        let taken = self.index.edit(index.get(), |place| match place {
-            MapEntry::Occupied(place) if place.get().is(lent) => Some(place.remove()),
-            _ => None,
+        let taken = self.index.edit(index.get(), |mut place| {
+            let is_its_own = place.get().is_some_and(|entry| entry.is(lent));
+            is_its_own.then(|| place.take())
         });
         drop(taken);
     }

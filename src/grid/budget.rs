@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::apart::Apart;
 use super::arena::{Arena, Slot};
 use super::bell::Bell;
 use super::class::Class;
+use super::figures::Figures;
 use super::heap::Heap;
 use crate::limits::{BLOCK_COST, COMPACT_MIN, SLACK_BYTES, SLACK_SHARE, WASTE_SHARE};
 use crate::{Error, ErrorKind, Result};
@@ -78,9 +80,9 @@ pub(super) struct Pool {
     pub(super) arena: Arena,
     pub(super) block_size: u32,
     pub(super) bell: Bell,
-    budget: Meter,
+    budget: Apart<Meter>,
     /// The part of the budget that is not in the arena.
-    pub(super) heap: Heap,
+    pub(super) heap: Apart<Heap>,
     /// Scattered bytes that were left when blocks were last brought together.
     scattered_for_good: AtomicU64,
     compacting: Mutex<()>,
@@ -92,8 +94,8 @@ impl Pool {
             arena,
             block_size,
             bell: Bell::default(),
-            budget: Meter::new(size_bytes),
-            heap: Heap::new(),
+            budget: Apart(Meter::new(size_bytes)),
+            heap: Apart(Heap::new()),
             scattered_for_good: AtomicU64::new(0),
             compacting: Mutex::new(()),
         }
@@ -153,10 +155,10 @@ impl Pool {
 
     /// A slot; where fresh pages would pass the bound, what is free elsewhere is given back first.
     fn take(&self, class: Class) -> Result<Slot> {
-        let first = self.arena.take(class, self.resident_max());
+        let first = self.arena.take(class, || self.resident_max());
         if first.is_err() && self.heap.has_shrunk() {
             self.trim_heap();
-            return self.arena.take(class, self.resident_max());
+            return self.arena.take(class, || self.resident_max());
         }
         first
     }
@@ -187,14 +189,12 @@ impl Pool {
 
 /// The figures of one namespace. Every charge goes to its quota and to the grid's budget, or to neither.
 ///
-/// (1) The sum in `quota` is `held` plus `metadata`; (2) `metadata` is `BLOCK_COST` for each of `blocks` plus what
-/// users charged; (3) over all namespaces the sums make up the sum of the budget. They hold between operations.
+/// (1) The sum in `quota` is held bytes plus metadata; (2) metadata is `BLOCK_COST` for each block plus what users
+/// charged; (3) over all namespaces the sums make up the sum of the budget. They hold between operations.
 pub(super) struct Account {
     pub(super) pool: Arc<Pool>,
-    quota: Meter,
-    blocks: AtomicU64,
-    stored: AtomicU64,
-    held: AtomicU64,
+    quota: Apart<Meter>,
+    figures: Figures,
     /// What users charged.
     external: AtomicU64,
 }
@@ -203,10 +203,8 @@ impl Account {
     pub(super) fn new(pool: Arc<Pool>, quota_bytes: Option<u64>) -> Self {
         Self {
             pool,
-            quota: Meter::new(quota_bytes.unwrap_or(u64::MAX)),
-            blocks: AtomicU64::new(0),
-            stored: AtomicU64::new(0),
-            held: AtomicU64::new(0),
+            quota: Apart(Meter::new(quota_bytes.unwrap_or(u64::MAX))),
+            figures: Figures::default(),
             external: AtomicU64::new(0),
         }
     }
@@ -222,21 +220,32 @@ impl Account {
             .store(quota_bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Enters a new block without memory.
+    /// Enters a new block with a slot of this class, or without memory.
     ///
     /// # Errors
     /// `NoSpace`, `QuotaExceeded`.
-    pub(super) fn open_block(&self) -> Result<()> {
-        self.try_charge(BLOCK_COST)?;
+    pub(super) fn open_block(&self, class: Option<Class>) -> Result<Option<Slot>> {
+        let bytes = class.map_or(0, |class| u64::from(class.bytes()));
+        self.try_charge(BLOCK_COST + bytes)?;
         self.pool.add_metadata(BLOCK_COST);
-        self.blocks.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let slot = class.map(|class| self.pool.take(class)).transpose();
+        let slot = slot.inspect_err(|_| {
+            self.pool.heap.sub(BLOCK_COST);
+            self.release(BLOCK_COST + bytes);
+        })?;
+        self.figures.open_block(bytes);
+        Ok(slot)
     }
 
-    /// Strikes a block that has no memory any more.
-    pub(super) fn close_block(&self) {
-        self.blocks.fetch_sub(1, Ordering::Relaxed);
-        self.release_metadata(BLOCK_COST);
+    /// Strikes a block that stores so many bytes, and puts its slot back.
+    pub(super) fn close_block(&self, slot: Option<Slot>, stored_bytes: u32) {
+        let bytes = slot.as_ref().map_or(0, |slot| u64::from(slot.class().bytes()));
+        if let Some(slot) = slot {
+            self.return_replaced(slot);
+        }
+        self.figures.close_block(bytes, u64::from(stored_bytes));
+        self.pool.heap.sub(BLOCK_COST);
+        self.release(BLOCK_COST + bytes);
     }
 
     /// A slot for a block that has memory of class `old` now. The block pays for one of both: for the new one.
@@ -251,8 +260,8 @@ impl Account {
         let extra = new_bytes.saturating_sub(old_bytes);
         self.try_charge(extra)?;
         let slot = self.pool.take(new).inspect_err(|_| self.release(extra))?;
-        self.held.fetch_add(extra, Ordering::Relaxed);
-        self.release_held(old_bytes.saturating_sub(new_bytes));
+        self.figures.exchange_held(old_bytes, new_bytes);
+        self.release(old_bytes.saturating_sub(new_bytes));
         Ok(slot)
     }
 
@@ -266,17 +275,13 @@ impl Account {
     pub(super) fn return_slot(&self, slot: Slot) {
         let bytes = u64::from(slot.class().bytes());
         self.return_replaced(slot);
-        self.release_held(bytes);
+        self.figures.exchange_held(bytes, 0);
+        self.release(bytes);
     }
 
-    /// Enters bytes stored in blocks.
-    pub(super) fn add_stored(&self, bytes: u32) {
-        self.stored.fetch_add(u64::from(bytes), Ordering::Relaxed);
-    }
-
-    /// Strikes bytes stored in blocks.
-    pub(super) fn sub_stored(&self, bytes: u32) {
-        self.stored.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+    /// Enters that a block stores `after` bytes where it stored `before`.
+    pub(super) fn exchange_stored(&self, before: u32, after: u32) {
+        self.figures.exchange_stored(u64::from(before), u64::from(after));
     }
 
     /// Charges metadata of the grid's users.
@@ -319,11 +324,11 @@ impl Account {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let blocks = self.blocks.load(Ordering::Relaxed);
+        let blocks = self.figures.blocks();
         Usage {
             blocks,
-            stored_bytes: self.stored.load(Ordering::Relaxed),
-            held_bytes: self.held.load(Ordering::Relaxed),
+            stored_bytes: self.figures.stored_bytes(),
+            held_bytes: self.figures.held_bytes(),
             metadata_bytes: blocks * BLOCK_COST + self.external_bytes(),
             limit_bytes: self.quota.limit.load(Ordering::Relaxed),
         }
@@ -349,11 +354,6 @@ impl Account {
     fn release(&self, bytes: u64) {
         self.pool.budget.release(bytes);
         self.quota.release(bytes);
-    }
-
-    fn release_held(&self, bytes: u64) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.release(bytes);
     }
 
     fn release_metadata(&self, bytes: u64) {
@@ -408,9 +408,8 @@ mod tests {
     #[test]
     fn a_block_pays_for_one_slot_while_it_moves() {
         let account = Account::new(pool(1 << 20), Some(4096 + BLOCK_COST));
-        account.open_block().unwrap();
         let class = |len| Class::of(len).unwrap();
-        let small = account.take_slot(class(2048), None).unwrap();
+        let small = account.open_block(Some(class(2048))).unwrap().unwrap();
         let large = account.take_slot(class(4096), Some(class(2048))).unwrap();
         account.return_replaced(small);
         assert_eq!(account.usage().held_bytes, 4096);
@@ -418,7 +417,7 @@ mod tests {
         account.return_replaced(large);
         assert_eq!(account.usage().held_bytes, 64);
         account.return_slot(small);
-        account.close_block();
+        account.close_block(None, 0);
         let limit_bytes = 4096 + BLOCK_COST;
         assert_eq!(
             account.usage(),

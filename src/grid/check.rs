@@ -73,6 +73,9 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
     let account = namespace.account();
     let mut counted = Usage::default();
     let mut broken = None;
+    if !namespace.home.is_index_sound() {
+        return Err(corrupt(namespace.name(), "the index map and its order differ"));
+    }
     let dead = namespace.home.each_block(|pin| {
         let (len, slot) = pin.memory().survey();
         let room = slot.map_or(0, |(class, _)| class.bytes());

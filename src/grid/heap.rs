@@ -55,13 +55,13 @@ impl Heap {
         peak.max(self.measured.load(Ordering::Relaxed))
     }
 
-    /// Whether so much has gone that a walk through the heap is worth it.
+    /// Whether so much has gone that a walk through the heap is worth it: as such, or where the last walk found holes
+    /// and half of what kept them open has gone since.
     pub(super) fn has_shrunk(&self) -> bool {
-        let gone = self
-            .peak
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.charged_bytes());
-        gone >= HEAP_TRIM_MIN
+        let charged = self.charged_bytes();
+        let peak = self.peak.load(Ordering::Relaxed);
+        let had_holes = self.measured.load(Ordering::Relaxed) > charged;
+        peak.saturating_sub(charged) >= HEAP_TRIM_MIN || (had_holes && charged < peak / 2)
     }
 
     /// Gives free pages of the heap back to the system, and measures what is left beside the arena's pages.
@@ -116,6 +116,19 @@ mod tests {
         heap.sub(3 << 20);
         assert_eq!(heap.held_bytes(), 15 << 20);
         assert!(!heap.has_shrunk());
+    }
+
+    #[test]
+    fn a_little_that_keeps_much_open_is_looked_at_again() {
+        let heap = after(80 << 20, 77 << 20);
+        heap.measure(|| Some(heap.before + OTHERS + (60 << 20)));
+        assert_eq!(heap.held_bytes(), 60 << 20);
+        heap.sub(1 << 20);
+        assert!(!heap.has_shrunk(), "most of it is still there");
+        heap.sub(2 << 20);
+        assert!(heap.has_shrunk());
+        heap.measure(|| Some(heap.before + OTHERS + (50 << 20)));
+        assert!(!heap.has_shrunk(), "what never goes is not looked at for ever");
     }
 
     #[test]

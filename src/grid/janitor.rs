@@ -113,7 +113,7 @@ mod tests {
         let janitor = Janitor::start(&pool, &Arc::default()).unwrap();
         for _ in 0..2 {
             wait_for("it falls asleep", || pool.bell.is_asleep());
-            let slot = pool.arena.take(Class::of(4096).unwrap(), u64::MAX).unwrap();
+            let slot = pool.arena.take(Class::of(4096).unwrap(), || u64::MAX).unwrap();
             assert!(pool.arena.resident_bytes() > 0);
             pool.arena.put_back(slot);
             pool.bell.ring();

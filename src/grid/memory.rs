@@ -1,5 +1,7 @@
 //! The memory of one block: a slot of the arena and how many of its bytes are stored.
 
+use std::mem;
+
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::arena::Slot;
@@ -39,11 +41,7 @@ impl Memory {
     /// # Errors
     /// `NoSpace`, `QuotaExceeded`.
     pub(super) fn with_capacity(account: &Account, capacity: u32) -> Result<Self> {
-        account.open_block()?;
-        let slot = Class::of(capacity)
-            .map(|class| account.take_slot(class, None))
-            .transpose()
-            .inspect_err(|_| account.close_block())?;
+        let slot = account.open_block(Class::of(capacity))?;
         Ok(Self {
             lock: RwLock::new(Stored { slot, len: 0 }),
         })
@@ -121,7 +119,7 @@ impl Memory {
     pub(super) fn truncate(&self, account: &Account, len: u32) {
         let mut stored = self.lock.write();
         if len < stored.len {
-            account.sub_stored(stored.len - len);
+            account.exchange_stored(stored.len, len);
             stored.len = len;
         }
         let keep = stored.len;
@@ -152,12 +150,7 @@ impl Memory {
     /// Returns everything to the account. To be called once, last.
     pub(super) fn close(&mut self, account: &Account) {
         let stored = self.lock.get_mut();
-        account.sub_stored(stored.len);
-        stored.len = 0;
-        if let Some(slot) = stored.slot.take() {
-            account.return_slot(slot);
-        }
-        account.close_block();
+        account.close_block(stored.slot.take(), mem::take(&mut stored.len));
     }
 
     /// Length, and class and place of the slot.
@@ -226,7 +219,7 @@ impl Stored {
 
     fn extend(&mut self, account: &Account, end: u32) {
         if end > self.len {
-            account.add_stored(end - self.len);
+            account.exchange_stored(self.len, end);
             self.len = end;
         }
     }

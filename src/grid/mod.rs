@@ -30,6 +30,7 @@
 //! The janitor's bell is rung with no lock of the arena held. Dropping the last handle of a block takes its index
 //! shard, so handles are dropped with no shard held: what an edit of the index map takes out, it passes on.
 
+mod apart;
 mod arena;
 mod bell;
 mod bits;
@@ -37,6 +38,7 @@ mod block;
 mod budget;
 mod check;
 mod class;
+mod figures;
 #[allow(clippy::module_inception)]
 mod grid;
 mod heap;

@@ -1,114 +1,138 @@
-//! Times common work on okapi against tmpfs: `cargo bench -p fs-tests [-- [--rounds N] [WORKLOAD...]]`, as root.
+//! Times common work on okapi and other filesystems against tmpfs: `cargo bench --package fs-tests`, as root.
 //!
-//! Every round runs a workload on all contenders, one straight after the other and in turning order, so that what
-//! else the machine does hits them alike. What counts is the ratio to tmpfs within a round, never a time.
+//! What counts is the ratio to tmpfs within a round, never a time. [`options::USAGE`] has the options.
 
+mod chart;
 mod contender;
+mod document;
+mod inputs;
+mod interrupt;
+mod machine;
+mod measure;
 mod memory;
+mod options;
 mod report;
 mod workload;
 
-use contender::Contender;
-use fs_tests::harness::{Place, Tmpfs, run};
+use contender::{Contender, RECIPES, YARDSTICK};
+use document::Document;
+use inputs::Inputs;
+use measure::Runs;
+use options::Options;
 use report::Row;
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode, Stdio};
 use workload::Workload;
 
-const ROUNDS_DEFAULT: usize = 9;
-
-struct Arguments {
-    rounds: usize,
-    /// Parts of names of the workloads to run; all where empty.
-    wanted: Vec<String>,
-}
-
 fn main() -> ExitCode {
-    let arguments = match arguments(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
+    interrupt::hold_back();
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
         Err(message) => {
-            eprintln!("ratios: {message}");
+            eprintln!("ratios: {message}\n\n{}", options::USAGE);
             return ExitCode::from(2);
         }
     };
-    let inputs = Tmpfs::mount("1G");
-    let tree = workload::make_tree(inputs.path());
-    let contenders = Contender::all();
-    println!("{}", report::heading(arguments.rounds, &contenders));
-    for workload in workload::all(&tree) {
-        if arguments.wants(workload.name) {
-            println!("{}", measure(&workload, &contenders, arguments.rounds));
+    match bench(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("ratios: {message}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn bench(options: &Options) -> Result<(), String> {
+    let mut document = Document::open()?;
+    let inputs = Inputs::make(options.sizes);
+    let mut missing = Vec::new();
+    let contenders = contenders(options, &mut missing)?;
+    let workloads = workloads(options, &inputs, &mut missing);
+    let wants_memory = options.wants_row(memory::ROW);
+    if workloads.is_empty() && !wants_memory {
+        return Err("no row that can be measured here has such a name".to_owned());
+    }
+    let rows = measure(options.rounds, &workloads, &contenders)?;
+    if !rows.is_empty() {
+        let heading = format!(
+            "{}; rounds: {}; median (quartiles).",
+            machine::description(),
+            options.rounds
+        );
+        let tables = format!("{heading}\n\n{}", report::tables(&rows, &contenders, &missing));
+        println!("{tables}");
+        document.replace(document::RATIOS, &format!("{tables}\n\n{}", chart::LINK))?;
+    }
+    let names: Vec<_> = contenders
+        .iter()
+        .skip(1)
+        .map(|contender| contender.name)
+        .collect();
     drop(contenders);
-    if arguments.wants("memory") {
-        println!("\n{}", memory::table(&tree));
+    if wants_memory {
+        let table = memory::table(&inputs);
+        println!("\n{table}");
+        document.replace(document::MEMORY, &table)?;
     }
-    ExitCode::SUCCESS
+    if options.write_docs {
+        document.save(&chart::draw(&rows, &names))?;
+    }
+    match rows.iter().any(Row::has_failed) {
+        true => Err("some runs failed".to_owned()),
+        false => Ok(()),
+    }
 }
 
-fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        rounds: ROUNDS_DEFAULT,
-        wanted: Vec::new(),
-    };
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            // What cargo adds.
-            "--bench" => {}
-            "--rounds" => {
-                let number = words.next().unwrap_or_default();
-                arguments.rounds = number
-                    .parse()
-                    .ok()
-                    .filter(|rounds| *rounds > 0)
-                    .ok_or_else(|| format!("--rounds takes a number from 1 on, not '{number}'"))?;
-            }
-            _ if word.starts_with('-') => return Err(format!("unknown option '{word}'")),
-            _ => arguments.wanted.push(word),
+/// Mounts what is wanted, and adds what cannot be mounted to `missing`.
+fn contenders(options: &Options, missing: &mut Vec<String>) -> Result<Vec<Contender>, String> {
+    let mut contenders = Vec::new();
+    let wanted = RECIPES
+        .iter()
+        .filter(|recipe| options.wants_contender(recipe.name));
+    for recipe in wanted {
+        match recipe.mount() {
+            Ok(contender) => contenders.push(contender),
+            Err(reason) if recipe.name == YARDSTICK => return Err(reason),
+            Err(reason) => missing.push(format!("{}: {reason}", recipe.name)),
         }
     }
-    Ok(arguments)
+    Ok(contenders)
 }
 
-impl Arguments {
-    fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|part| name.contains(part.as_str()))
-    }
+/// The workloads that are wanted; adds those whose program is not installed to `missing`.
+fn workloads<'a>(options: &Options, inputs: &'a Inputs, missing: &mut Vec<String>) -> Vec<Workload<'a>> {
+    let mut workloads = workload::all(inputs);
+    workloads.retain(|workload| options.wants_row(&workload.name));
+    workloads.retain(|workload| {
+        let lacks = workload.needs.filter(|program| !is_installed(program));
+        missing.extend(lacks.map(|program| format!("{}: {program} is not installed", workload.name)));
+        lacks.is_none()
+    });
+    workloads
 }
 
-/// Runs a workload on each contender in each round.
-fn measure(workload: &Workload<'_>, contenders: &[Contender], rounds: usize) -> Row {
-    let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
-    let mut requests = BTreeMap::new();
+fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok()
+}
+
+/// Every workload on every contender, round by round.
+fn measure(rounds: usize, workloads: &[Workload<'_>], contenders: &[Contender]) -> Result<Vec<Row>, String> {
+    let mut runs: Vec<_> = workloads.iter().map(|_| Runs::new(contenders)).collect();
     for round in 0..rounds {
-        for turn in 0..contenders.len() {
-            let which = (round + turn) % contenders.len();
-            let contender = &contenders[which];
-            let dir = contender.path().join("work");
-            std::fs::create_dir(&dir).expect("an empty mount takes a directory");
-            (workload.prepare)(&dir);
-            let before = contender.requests();
-            times[which].push(time(|| (workload.run)(&dir)));
-            for (name, count) in contender.requests() {
-                *requests.entry(name.clone()).or_default() += count - before.get(&name).unwrap_or(&0);
+        for (workload, runs) in workloads.iter().zip(&mut runs) {
+            eprintln!("round {} of {rounds}: {}", round + 1, workload.name);
+            runs.play_round(round, workload, contenders);
+            if interrupt::asked() {
+                return Err("interrupted".to_owned());
             }
-            run(Command::new("rm").arg("-rf").arg(&dir));
         }
     }
-    Row::new(workload, &times, requests)
-}
-
-fn time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-/// The text of a file of /proc or the like.
-fn text_of(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref();
-    std::fs::read_to_string(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+    let pairs = workloads.iter().zip(&runs);
+    Ok(pairs
+        .map(|(workload, runs)| Row::new(workload, contenders, runs))
+        .collect())
 }

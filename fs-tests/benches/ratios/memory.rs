@@ -1,25 +1,30 @@
 //! What a stored byte costs in memory, on tmpfs and on okapi.
 
-use crate::text_of;
-use crate::workload::{self, Tree};
+use crate::inputs::Inputs;
+use crate::machine::meminfo;
+use crate::workload::{store_stream, unpack};
 use fs_tests::harness::{Drive, Place, Tmpfs, pss_bytes};
 use std::path::Path;
 
+/// What it is called on the command line.
+pub(crate) const ROW: &str = "memory";
+
 /// Something to store: its name, the bytes in it, and how it is written.
-type Load<'a> = (&'static str, u64, Box<dyn Fn(&Path) + 'a>);
+type Load<'a> = (String, u64, Box<dyn Fn(&Path) + 'a>);
 
 /// Bytes of memory per byte of the files, as a table.
-pub(crate) fn table(tree: &Tree) -> String {
+pub(crate) fn table(inputs: &Inputs) -> String {
+    let stream_bytes = inputs.sizes.stream_bytes as u64;
     let loads: [Load<'_>; 2] = [
         (
-            "source tree",
-            tree.bytes,
-            Box::new(|dir| workload::unpack(tree, dir)),
+            "source tree".to_owned(),
+            inputs.tree_bytes,
+            Box::new(|dir| unpack(inputs, dir)),
         ),
         (
-            "one file of 256 MiB",
-            workload::FILE_BYTES as u64,
-            Box::new(workload::write_large),
+            format!("one file of {} MiB", stream_bytes >> 20),
+            stream_bytes,
+            Box::new(|dir| store_stream(inputs.sizes, dir)),
         ),
     ];
     let mut lines = vec![
@@ -52,14 +57,4 @@ fn on_okapi(store: impl Fn(&Path)) -> (u64, u64) {
     store(drive.path());
     let after = measure();
     (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1))
-}
-
-/// A quantity of the system's memory, in bytes.
-fn meminfo(name: &str) -> u64 {
-    let text = text_of("/proc/meminfo");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let number = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    number.unwrap_or_else(|| panic!("/proc/meminfo has no line `{name}: NUMBER kB`")) << 10
 }

@@ -3,7 +3,6 @@
 use std::fs;
 
 use fs_tests::harness::run;
-use serde_json::Value;
 
 use crate::support::{Detached, okapi, stat, text};
 
@@ -46,39 +45,6 @@ fn stat_counts_bytes_and_requests() {
     ] {
         assert!(human.contains(word), "no {word} in {human}");
     }
-}
-
-#[test]
-fn making_a_file_costs_five_requests() {
-    let drive = Detached::mount(&[]);
-    let requests = || {
-        let all = stat(drive.path())["requests"].clone();
-        all.as_object()
-            .expect("requests by name")
-            .values()
-            .filter_map(Value::as_u64)
-            .sum::<u64>()
-    };
-    fs::write(drive.path().join("first"), "bytes").expect("the drive takes files");
-    let before = requests();
-    for number in 0..100 {
-        fs::write(drive.path().join(number.to_string()), "bytes").expect("the drive takes files");
-    }
-    let each = (requests() - before) as f64 / 100.0;
-    // Look-up, mknod, the directory's attributes anew, security.capability, write.
-    assert!(each <= 5.1, "{each} requests for a file made, written and closed");
-
-    let before = requests();
-    for number in 0..100 {
-        fs::metadata(drive.path().join(number.to_string())).expect("the file is there");
-        fs::metadata(drive.path().join("missing")).expect_err("the file is not there");
-        fs::read_dir(drive.path()).expect("the directory is there");
-    }
-    let each = (requests() - before) as f64 / 100.0;
-    assert!(
-        each <= 1.1,
-        "{each} requests for a stat of a known file, of a missing one and an open directory"
-    );
 }
 
 #[test]

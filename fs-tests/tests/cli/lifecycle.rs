@@ -9,7 +9,9 @@ use std::process::Command;
 use fs_tests::harness::{Scratch, run};
 use nix::sys::signal::Signal;
 
-use crate::support::{Detached, Socket, eventually, fails, is_mounted, mount_line, okapi, served_by, text};
+use crate::support::{
+    Detached, Socket, eventually, fails, is_mounted, mount_line, okapi, served_by, stat, text,
+};
 
 #[test]
 fn a_drive_comes_when_asked_and_leaves_nothing() {
@@ -22,7 +24,14 @@ fn a_drive_comes_when_asked_and_leaves_nothing() {
     let place = drive.path().display();
     assert_eq!(
         text(&output),
-        format!("okapi: {place}: 64.0 MiB, blocks of 64 KiB, pid {}\n", drive.pid)
+        format!(
+            "okapi: {place}: 64.0 MiB, blocks of 64 KiB, {}, pid {}\n",
+            stat(drive.path())["transport"]
+                .as_str()
+                .and_then(|text| text.split(',').next())
+                .expect("a drive has a transport"),
+            drive.pid
+        )
     );
     assert!(
         mount_line(drive.path())

@@ -193,19 +193,26 @@ fn mount_8_finds_a_helper() {
     };
     fails(&mut call(&["-o", "rw,no-such-option"]), 1, &["`no-such-option`"]);
     fails(&mut call(&["-o", "size=4096T"]), 32, &["does not fit"]);
+    fails(
+        &mut call(&["-o", "transport=fast"]),
+        1,
+        &["auto, uring or classic"],
+    );
     run(&mut call(&["-f", "-o", "size=8M"]));
     assert!(!is_mounted(dir.path()), "-f does everything but mount");
     let output = run(&mut call(&[
         "-s",
         "-o",
-        "rw,size=8M,no-such-option",
+        "rw,size=8M,transport=classic,no-such-option",
         "-t",
         "fuse.okapi",
     ]));
     assert_eq!(text(&output), "", "mount(8) is silent");
     let line = mount_line(dir.path()).expect("the drive is mounted");
     assert!(line.contains(r" fuse.okapi ram\040disk "), "{line}");
-    assert_eq!(stat(dir.path())["size_bytes"], 8 << 20);
+    let stat = stat(dir.path());
+    assert_eq!(stat["size_bytes"], 8 << 20);
+    assert_eq!(stat["transport"], "classic, not io_uring: it was asked for");
     run(Command::new("umount").arg(dir.path()));
     fs::remove_file(helper).expect("the link is ours");
 }

@@ -1,7 +1,7 @@
 //! `okapi snapshot`: freeze, list, read, delete.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Command;
 
 use fs_tests::harness::run;
@@ -113,6 +113,56 @@ fn a_snapshot_has_what_was_written_through_a_mapping() {
             "round {round}"
         );
     }
+}
+
+#[test]
+fn the_kernel_learns_of_snapshots_that_come_and_go() {
+    let drive = Detached::mount(&[]);
+    let place = drive.path().join(".okapi/snapshots/later");
+    for round in 0..3 {
+        assert!(!place.exists(), "round {round}: there is none yet, and the kernel remembers that");
+        run(&mut snapshot(&drive, &["create", "later"]));
+        assert!(place.is_dir(), "round {round}");
+        run(&mut snapshot(&drive, &["delete", "later"]));
+    }
+}
+
+#[test]
+fn going_back_shows_what_was_there_to_programs_that_have_seen_other_things() {
+    let drive = Detached::mount(&[]);
+    let at = |name: &str| drive.path().join(name);
+    let read = |name: &str| fs::read_to_string(at(name)).ok();
+    fs::write(at("changed"), "old").expect("the drive takes files");
+    fs::write(at("removed"), "old").expect("the drive takes files");
+    fs::create_dir(at("dir")).expect("the drive takes directories");
+    fs::write(at("dir/below"), "old").expect("the drive takes files");
+    run(&mut snapshot(&drive, &["create", "before"]));
+    fs::write(at("changed"), "new and longer").expect("the drive takes bytes");
+    fs::remove_file(at("removed")).expect("files can be removed");
+    fs::write(at("made"), "new").expect("the drive takes files");
+    fs::rename(at("dir"), at("moved")).expect("directories can be renamed");
+    fs::write(at("moved/below"), "new").expect("the drive takes bytes");
+    let mut open = File::open(at("changed")).expect("the file is there");
+    // The kernel has seen all of it, and remembers.
+    assert_eq!(read("changed").as_deref(), Some("new and longer"));
+    assert_eq!(read("made").as_deref(), Some("new"));
+    assert!(!at("removed").exists() && !at("dir").exists() && at("moved/below").exists());
+    assert_eq!(fs::read_dir(drive.path()).expect("the root is listed").count(), 3);
+
+    run(&mut snapshot(&drive, &["rollback", "before"]));
+    assert_eq!(read("changed").as_deref(), Some("old"));
+    assert_eq!(read("removed").as_deref(), Some("old"));
+    assert_eq!(read("dir/below").as_deref(), Some("old"));
+    assert!(!at("made").exists() && !at("moved").exists());
+    assert_eq!(fs::metadata(at("changed")).expect("the file is there").len(), 3);
+    let names = fs::read_dir(drive.path()).expect("the root is listed");
+    let mut names: Vec<_> = names.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    names.sort();
+    assert_eq!(names, ["changed", "dir", "removed"]);
+    let mut bytes = String::new();
+    open.read_to_string(&mut bytes).expect("a file that is open can be read");
+    assert_eq!(bytes, "old", "by a handle from before, too");
+    run(okapi(&["check"]).arg(drive.path()));
 }
 
 #[test]

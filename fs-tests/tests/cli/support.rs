@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use fs_tests::harness::{Scratch, binary, run};
+use fs_tests::harness::{Scratch, binary, run, transport_unless_in};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -23,7 +23,10 @@ impl Detached {
     }
 
     pub(crate) fn mount_on(dir: Scratch, options: &[&str]) -> Self {
-        run(okapi(&["mount", "--size", "64M"]).args(options).arg(dir.path()));
+        run(okapi(&["mount", "--size", "64M"])
+            .args(transport_unless_in(options))
+            .args(options)
+            .arg(dir.path()));
         let pid = served_by(dir.path());
         Self { dir, pid }
     }

@@ -1,6 +1,6 @@
 //! rsync and tar: everything that a file is, out and back again.
 
-use crate::{bash, on_tmpfs_and_okapi};
+use super::{bash, on_tmpfs_and_okapi};
 use std::path::Path;
 
 /// Makes `tree` with all that an archive has to keep: kinds of files, modes, owners, times, hard links, extended

@@ -1,6 +1,6 @@
 //! sqlite: write-ahead log, shared memory and mapped reads, with several processes at once.
 
-use crate::{bash, on_tmpfs_and_okapi};
+use super::{bash, on_tmpfs_and_okapi};
 
 #[test]
 fn sqlite_with_wal_and_mmap_keeps_what_concurrent_writers_committed() {

@@ -1,6 +1,6 @@
 //! A filesystem inside a file of the drive, and the drive's own unmounting.
 
-use crate::{bash, on_tmpfs_and_okapi};
+use super::{bash, on_tmpfs_and_okapi};
 
 #[test]
 fn an_ext4_image_on_a_loop_device_stays_whole_and_gives_memory_back() {

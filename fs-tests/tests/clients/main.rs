@@ -5,6 +5,7 @@ mod databases;
 mod images;
 mod scale;
 mod sources;
+mod verified;
 
 use fs_tests::harness::{Drive, Place, Tmpfs};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Large numbers: a directory of very many entries, a file of a tebibyte.
 
-use crate::{bash, on_tmpfs_and_okapi};
+use super::{bash, on_tmpfs_and_okapi};
 use fs_tests::rng::ops_from_env;
 use nix::unistd::{Whence, lseek64};
 use std::collections::HashSet;

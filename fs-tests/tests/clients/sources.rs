@@ -1,6 +1,6 @@
 //! What developers do on a drive: git, cargo, copying source trees about.
 
-use crate::{bash, on_tmpfs_and_okapi};
+use super::{bash, on_tmpfs_and_okapi};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

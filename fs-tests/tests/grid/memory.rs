@@ -248,3 +248,58 @@ fn the_process_stays_within_size_and_shrinks_again() {
         grid.check().unwrap();
     });
 }
+
+/// Enters blocks one after the other, in a process of its own, and compares what it takes beside the arena to what is
+/// charged.
+#[cfg(target_os = "linux")]
+fn bookkeeping(name: &str, enter: impl Fn(&Arc<Namespace>, u64)) {
+    /// What a namespace takes that has a few blocks, and the lists of free slots.
+    const FIXED: u64 = 1 << 20;
+    alone(name, || {
+        let grid = Grid::new(GridConfig::with_size(256 << 20)).unwrap();
+        let space = grid.create_namespace("test", None).unwrap();
+        let before = resident();
+        let mut most = 0;
+        for n in 1..=400_000 {
+            enter(&space, n);
+            if n % 2000 == 0 {
+                let taken = (resident() - before).saturating_sub(grid.resident_bytes() + FIXED);
+                let charged = grid.usage().metadata_bytes;
+                assert!(
+                    taken <= charged,
+                    "{taken} bytes for {n} blocks, {charged} charged"
+                );
+                most = most.max(taken / n);
+            }
+        }
+        println!("{name}: at most {most} bytes each");
+        assert!(most > 40, "the measurement sees the heap");
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn blocks_at_successive_indexes_take_no_more_than_is_charged() {
+    bookkeeping(
+        "memory::blocks_at_successive_indexes_take_no_more_than_is_charged",
+        |space, n| put(space, n, 0, b"x").unwrap(),
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn blocks_at_scattered_indexes_take_no_more_than_is_charged() {
+    bookkeeping(
+        "memory::blocks_at_scattered_indexes_take_no_more_than_is_charged",
+        |space, n| put(space, n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16, 0, b"x").unwrap(),
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn lent_blocks_take_no_more_than_is_charged() {
+    bookkeeping("memory::lent_blocks_take_no_more_than_is_charged", |space, _| {
+        // They must live, and who holds them pays for the handles.
+        std::mem::forget(space.new_block(0, b"x").unwrap());
+    });
+}

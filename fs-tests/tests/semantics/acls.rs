@@ -8,7 +8,7 @@ use fs_tests::harness::run;
 use fs_tests::sys::as_user;
 use nix::errno::Errno;
 
-use crate::{chmod, error_of, file, mode, on_both};
+use super::{chmod, error_of, file, mode, on_both};
 
 fn set(arguments: &[&str], path: &Path) {
     run(Command::new("setfacl").args(arguments).arg(path));

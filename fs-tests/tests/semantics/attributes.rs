@@ -7,7 +7,7 @@ use std::path::Path;
 use fs_tests::sys::{as_user, get_xattr, list_xattrs, remove_xattr, set_xattr};
 use nix::errno::Errno;
 
-use crate::{c, chmod, file, on_both};
+use super::{c, chmod, file, on_both};
 
 fn set(path: &Path, name: &str, value: &[u8], flags: i32) -> Result<(), Errno> {
     set_xattr(path, false, &c(name), value, flags)

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, copy_file_range, fallocate};
 use nix::unistd::{Whence, fdatasync, fsync, lseek64, truncate};
 
-use crate::{error_of, file, on_both, on_each, open_rw};
+use super::{error_of, file, on_both, on_each, open_rw};
 
 const PAGE: u64 = 4096;
 const KEEP: FallocateFlags = FallocateFlags::FALLOC_FL_KEEP_SIZE;

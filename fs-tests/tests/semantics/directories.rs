@@ -9,7 +9,7 @@ use fs_tests::sys::{DirEntry, entries};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek64};
 
-use crate::{error_of, file, on_both};
+use super::{error_of, file, on_both};
 
 /// Every entry, read with a buffer for few of them.
 fn all(dir: &Path) -> Vec<DirEntry> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
-use crate::{file, on_both, open_rw};
+use super::{file, on_both, open_rw};
 
 /// A lock of bytes `start..start + len`.
 fn lock(kind: i32, start: i64, len: i64) -> libc::flock {

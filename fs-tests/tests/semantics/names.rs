@@ -12,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, open, renameat2};
 use nix::sys::stat::Mode;
 use nix::unistd::linkat;
 
-use crate::{error_of, file, on_both, on_each, open_rw};
+use super::{error_of, file, on_both, on_each, open_rw};
 
 fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, flags)

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::{error_of, file, on_both, open_rw};
+use super::{error_of, file, on_both, open_rw};
 
 #[test]
 fn a_fifo_carries_bytes() {

@@ -12,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, FallocateFlags, fallocate};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::{TimeSpec, TimeValLike};
 
-use crate::{chmod, error_of, file, mode, on_both, open_rw};
+use super::{chmod, error_of, file, mode, on_both, open_rw};
 
 const USER: u32 = 54_321;
 const OTHER: u32 = 54_322;

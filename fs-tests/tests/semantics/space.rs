@@ -10,7 +10,7 @@ use fs_tests::sys::Mapping;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-use crate::{error_of, file, on_both, open_rw};
+use super::{error_of, file, on_both, open_rw};
 
 fn free_bytes(path: &std::path::Path) -> u64 {
     let stat = statvfs(path).unwrap();

@@ -11,7 +11,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-use crate::{chmod, file, on_both, open_rw};
+use super::{chmod, file, on_both, open_rw};
 
 type Time = (i64, i64);
 

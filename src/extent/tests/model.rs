@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::copied;
 use crate::ErrorKind;
 use crate::Result;
 use crate::extent::{Clip, Content, ReadPlan};
@@ -187,12 +188,10 @@ fn index(offset: u64) -> usize {
 }
 
 fn assert_bytes(plan: &ReadPlan, expected: &[u8]) {
-    let mut bytes = vec![7; 3];
-    plan.append_to(&mut bytes);
-    assert_eq!(plan.len(), expected.len());
-    let wrong = bytes[3..].iter().zip(expected).position(|(a, b)| a != b);
+    let bytes = copied(plan);
+    let wrong = bytes.iter().zip(expected).position(|(a, b)| a != b);
     assert_eq!(wrong, None, "first wrong byte of a read");
-    assert_eq!(bytes.len(), expected.len() + 3);
+    assert_eq!(bytes.len(), expected.len());
 }
 
 /// Bytes pinned earlier, which must not change.

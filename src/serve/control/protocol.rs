@@ -137,6 +137,8 @@ pub struct StatReply {
     pub namespaces: Vec<NamespaceReply>,
     /// Requests of the kernel by operation.
     pub requests: BTreeMap<String, u64>,
+    /// By what the requests come, and why not by io_uring where they do not.
+    pub transport: String,
 }
 
 /// What a namespace holds.

@@ -21,19 +21,22 @@ type Requests = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
 pub struct Service {
     grid: Arc<Grid>,
     volume: Arc<Volume>,
+    transport: String,
     requests: Box<Requests>,
 }
 
 impl Service {
-    /// `requests` tells what the frontend of the volume has been asked for.
+    /// `transport` says by what the requests for the volume come, `requests` what they were.
     pub fn new(
         grid: Arc<Grid>,
         volume: Arc<Volume>,
+        transport: String,
         requests: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
     ) -> Self {
         Self {
             grid,
             volume,
+            transport,
             requests: Box::new(requests),
         }
     }
@@ -96,6 +99,7 @@ impl Service {
             inodes_max: volume.inodes_max,
             snapshots: volume.snapshots,
             snapshot_bytes: volume.snapshot_bytes,
+            transport: self.transport.clone(),
             namespaces: self
                 .grid
                 .namespaces()

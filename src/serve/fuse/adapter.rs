@@ -1,4 +1,5 @@
-//! The kernel's requests as calls of [`Vfs`]: decode, call, answer.
+//! The classic transport: fuser reads requests from /dev/fuse, decodes them, and carries the answers of
+//! [`Operations`] back.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -7,132 +8,111 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, WriteFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, WriteFlags,
 };
-use tracing::span::EnteredSpan;
-use tracing::trace_span;
 
-use super::convert::{
-    bare_attr, fallocate_mode, file_attr, file_type, ino, new_node, permissions, rename_mode, seek_to,
-    time_or_now, timestamp, xattr_mode,
-};
-use super::counters::{Counters, Operation};
-use super::errno::errno;
-use crate::error::{ErrorKind, Result};
-use crate::limits::{FUSE_BACKGROUND_MAX, FUSE_READ_BUFFER_MAX, FUSE_WRITE_MAX, NAME_MAX, PAGE_SIZE};
-use crate::range::ByteRange;
-use crate::vfs::{Attr, Caller, CopyRange, FileKind, Ino, NewName, NewNode, SetAttr, Vfs, WriteAt};
+use parking_lot::Mutex;
 
-/// How long the kernel may believe names and attributes: nobody else changes the tree.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+use super::convert::{bare_attr, file_attr, file_type, ino, time_or_now, timestamp};
+use super::counters::Operation;
+use super::decode::permissions;
+use super::errno::{Answer, Refusal};
+use super::negotiate::{Wishes, negotiate};
+use super::operations::{COPY_MAX_32, FOREVER, Operations, Sized, WriteMode, is_direct, lacks_privilege};
+use crate::limits::{FUSE_READ_BUFFER_MAX, NAME_MAX, PAGE_SIZE};
+use crate::vfs::{Attr, Caller, CopyRange, FileKind, NewName, SetAttr};
 
 /// Inode numbers are not used again.
 const GENERATION: Generation = Generation(0);
 
-/// No operation needs a handle: all that a handle would know is in the inode.
+/// No operation needs a handle.
 const NO_HANDLE: FileHandle = FileHandle(0);
 
-/// Largest `st_blksize`: stdio and tar take it as the size of their buffers.
-const IO_SIZE_MAX: u32 = 128 << 10;
-
-/// Asked for one by one, where the kernel offers them. Missing on purpose:
-/// - writeback cache: a write must reach the volume at once, so that the writer sees ENOSPC;
-/// - POSIX and flock locks: the kernel keeps them itself for a filesystem with one host.
-const CAPABILITIES: [InitFlags; 10] = [
-    InitFlags::FUSE_ASYNC_READ,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_CACHE_SYMLINKS,
-    InitFlags::FUSE_DONT_MASK,
-    InitFlags::FUSE_POSIX_ACL,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-    InitFlags::FUSE_ASYNC_DIO,
-    InitFlags::FUSE_EXPORT_SUPPORT,
-];
+/// How long forgotten inodes may gather.
+const FORGET_REST: Duration = Duration::from_millis(2);
+/// How long a thread forgets what has gathered before it rests again.
+const FORGET_RUN: Duration = Duration::from_micros(200);
 
 thread_local! {
     /// What the thread's last read left behind, to be filled again.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers the kernel from a [`Vfs`].
+/// Carries requests from fuser to [`Operations`].
 pub(super) struct FuseAdapter {
-    fs: Arc<dyn Vfs>,
-    counters: Arc<Counters>,
-    io_size: u32,
-    kill_privileges: bool,
-    no_open: bool,
-    no_opendir: bool,
+    operations: Arc<Operations>,
+    wishes: Wishes,
+    /// When the thread beside io_uring has last rested.
+    rested: Option<Mutex<Instant>>,
 }
 
 impl FuseAdapter {
-    /// With `kill_privileges` the volume clears set-user-ID bits and the kernel need not ask before each write
-    /// whether there is anything to clear.
-    pub(super) fn new(fs: Arc<dyn Vfs>, counters: Arc<Counters>, kill_privileges: bool) -> Self {
-        let io_size = fs.statfs().block_size.min(IO_SIZE_MAX);
+    pub(super) fn new(operations: Arc<Operations>, wishes: Wishes) -> Self {
         Self {
-            fs,
-            counters,
-            io_size,
-            kill_privileges,
-            no_open: false,
-            no_opendir: false,
+            operations,
+            wishes,
+            rested: wishes.uring.then(|| Mutex::new(Instant::now())),
         }
     }
 
-    fn enter(&self, operation: Operation, ino: INodeNo) -> EnteredSpan {
-        self.counters.count(operation);
-        trace_span!("request", operation = operation.name(), ino = ino.0).entered()
-    }
-
-    fn entry(&self, reply: ReplyEntry, result: Result<Attr>) {
-        match result {
-            Ok(attr) => reply.entry(&FOREVER, &file_attr(&attr, self.io_size), GENERATION),
-            Err(error) => reply.error(errno(&error)),
+    fn entry(&self, reply: ReplyEntry, answer: Answer<Attr>) {
+        match answer {
+            Ok(attr) => reply.entry(&FOREVER, &file_attr(&attr, self.operations.io_size), GENERATION),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
-    fn attr(&self, reply: ReplyAttr, result: Result<Attr>) {
-        match result {
-            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr, self.io_size)),
-            Err(error) => reply.error(errno(&error)),
+    fn attr(&self, reply: ReplyAttr, answer: Answer<Attr>) {
+        match answer {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr, self.operations.io_size)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
-    /// Clears set-user-ID and set-group-ID after a change that [`Vfs`] makes without knowing its caller.
-    fn clear_privileges(&self, request: &Request, ino: Ino) -> Result<()> {
-        let changes = SetAttr {
-            clear_privileges: true,
-            ..SetAttr::default()
-        };
-        self.fs.setattr(caller(request), ino, &changes).map(drop)
+    /// Beside io_uring nothing but FORGET comes by the device. A thread that waits for the next would be woken, often
+    /// from another processor, for each file that a program removes: while it sleeps they gather to one batch.
+    fn rest(&self) {
+        let Some(rested) = &self.rested else { return };
+        let mut rested = rested.lock();
+        if rested.elapsed() > FORGET_RUN {
+            thread::sleep(FORGET_REST);
+            *rested = Instant::now();
+        }
+    }
+
+    fn release(&self, operation: Operation, number: INodeNo, reply: ReplyEmpty) {
+        self.operations.release(operation, ino(number));
+        reply.ok();
+    }
+
+    fn unknown(&self, operation: Operation, number: INodeNo, reply: ReplyEmpty) {
+        reply.error(errno(self.operations.unknown(operation, ino(number))));
     }
 }
 
-fn empty(reply: ReplyEmpty, result: Result<()>) {
-    match result {
+fn errno(refusal: Refusal) -> Errno {
+    Errno::from_i32(refusal.0)
+}
+
+fn empty(reply: ReplyEmpty, answer: Answer<()>) {
+    match answer {
         Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(&error)),
+        Err(refusal) => reply.error(errno(refusal)),
     }
 }
 
-/// Answers a value whose length the program may ask for first, with a `size` of 0.
-fn sized(reply: ReplyXattr, size: u32, result: Result<impl AsRef<[u8]>>) {
-    let value = match &result {
-        Ok(value) => value.as_ref(),
-        Err(error) => return reply.error(errno(error)),
-    };
-    match u32::try_from(value.len()) {
-        Ok(len) if size == 0 => reply.size(len),
-        Ok(len) if len <= size => reply.data(value),
-        Ok(_) | Err(_) => reply.error(Errno::ERANGE),
+fn sized(reply: ReplyXattr, answer: Answer<Sized<impl AsRef<[u8]>>>) {
+    match answer {
+        Ok(Sized::Value(value)) => reply.data(value.as_ref()),
+        Ok(Sized::Length(len)) => reply.size(len),
+        Err(refusal) => reply.error(errno(refusal)),
     }
 }
 
@@ -141,12 +121,6 @@ fn caller(request: &Request) -> Caller {
         uid: request.uid(),
         gid: request.gid(),
     }
-}
-
-/// Root may keep the set-user-ID bits of what it changes. (The privilege is CAP_FSETID, which the protocol does not
-/// tell here.)
-fn lacks_privilege(request: &Request) -> bool {
-    request.uid() != 0
 }
 
 fn new_name(parent: INodeNo, name: &OsStr, mode: u32, umask: u32) -> NewName<'_> {
@@ -160,35 +134,23 @@ fn new_name(parent: INodeNo, name: &OsStr, mode: u32, umask: u32) -> NewName<'_>
 
 impl fuser::Filesystem for FuseAdapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let mut offers = |capability| config.add_capabilities(capability).is_ok();
-        for capability in CAPABILITIES {
-            offers(capability);
-        }
-        self.no_open = offers(InitFlags::FUSE_NO_OPEN_SUPPORT);
-        self.no_opendir = offers(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
-        self.kill_privileges = self.kill_privileges && offers(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
-        // Both are within the bounds that fuser sets, and its default is as good where they were not.
-        let _ = config.set_max_write(FUSE_WRITE_MAX);
-        let _ = config.set_max_background(FUSE_BACKGROUND_MAX);
+        self.operations.agree(negotiate(self.wishes, config)?);
         Ok(())
     }
 
     // Names -----------------------------------------------------------------------------------------------------
 
-    /// A missing name is answered as inode 0, which the kernel remembers; it forgets when it makes the name.
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _span = self.enter(Operation::Lookup, parent);
-        match self.fs.lookup(ino(parent), name.as_bytes()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                reply.entry(&FOREVER, &bare_attr(0, FileKind::Regular), GENERATION);
-            }
-            result => self.entry(reply, result),
+        match self.operations.lookup(ino(parent), name.as_bytes()) {
+            Ok(None) => reply.entry(&FOREVER, &bare_attr(0, FileKind::Regular), GENERATION),
+            Ok(Some(attr)) => self.entry(reply, Ok(attr)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
-        let _span = self.enter(Operation::Forget, number);
-        self.fs.forget(ino(number), count);
+        self.operations.forget(ino(number), count);
+        self.rest();
     }
 
     fn mknod(
@@ -201,19 +163,13 @@ impl fuser::Filesystem for FuseAdapter {
         device: u32,
         reply: ReplyEntry,
     ) {
-        let _span = self.enter(Operation::MkNod, parent);
-        let Some(node) = new_node(mode, device) else {
-            return reply.error(Errno::EINVAL);
-        };
         let at = new_name(parent, name, mode, umask);
-        self.entry(reply, self.fs.create(caller(request), at, node));
+        self.entry(reply, self.operations.mknod(caller(request), at, mode, device));
     }
 
-    /// Not here: the kernel then makes files by MKNOD, after which it sends no RELEASE, one request less for each
-    /// file made.
+    /// Not here: the kernel then makes files by MKNOD, which asks for no more and ends no handle.
     fn create(&self, _: &Request, parent: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        let _span = self.enter(Operation::Create, parent);
-        reply.error(Errno::ENOSYS);
+        reply.error(errno(self.operations.unknown(Operation::Create, ino(parent))));
     }
 
     fn mkdir(
@@ -225,31 +181,29 @@ impl fuser::Filesystem for FuseAdapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let _span = self.enter(Operation::MkDir, parent);
         let at = new_name(parent, name, mode, umask);
-        self.entry(reply, self.fs.create(caller(request), at, NewNode::Directory));
+        self.entry(reply, self.operations.mkdir(caller(request), at));
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let _span = self.enter(Operation::SymLink, parent);
-        let at = new_name(parent, name, 0o777, 0);
-        let node = NewNode::Symlink(target.as_os_str().as_bytes());
-        self.entry(reply, self.fs.create(caller(request), at, node));
+        let (name, target) = (name.as_bytes(), target.as_os_str().as_bytes());
+        let answer = self
+            .operations
+            .symlink(caller(request), ino(parent), name, target);
+        self.entry(reply, answer);
     }
 
     fn link(&self, _: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _span = self.enter(Operation::Link, number);
-        self.entry(reply, self.fs.link(ino(number), ino(parent), name.as_bytes()));
+        let answer = self.operations.link(ino(number), ino(parent), name.as_bytes());
+        self.entry(reply, answer);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::Unlink, parent);
-        empty(reply, self.fs.unlink(ino(parent), name.as_bytes()));
+        empty(reply, self.operations.unlink(ino(parent), name.as_bytes()));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::RmDir, parent);
-        empty(reply, self.fs.rmdir(ino(parent), name.as_bytes()));
+        empty(reply, self.operations.rmdir(ino(parent), name.as_bytes()));
     }
 
     fn rename(
@@ -262,28 +216,23 @@ impl fuser::Filesystem for FuseAdapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let _span = self.enter(Operation::Rename, parent);
-        let Some(mode) = rename_mode(flags) else {
-            return reply.error(Errno::EINVAL);
-        };
         let from = (ino(parent), name.as_bytes());
         let to = (ino(new_parent), new_name.as_bytes());
-        empty(reply, self.fs.rename(caller(request), from, to, mode));
+        let answer = self.operations.rename(caller(request), from, to, flags.bits());
+        empty(reply, answer);
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        let _span = self.enter(Operation::ReadLink, number);
-        match self.fs.readlink(ino(number)) {
+        match self.operations.readlink(ino(number)) {
             Ok(target) => reply.data(&target),
-            Err(error) => reply.error(errno(&error)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
     // Attributes ------------------------------------------------------------------------------------------------
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let _span = self.enter(Operation::GetAttr, number);
-        self.attr(reply, self.fs.getattr(ino(number)));
+        self.attr(reply, self.operations.getattr(ino(number)));
     }
 
     fn setattr(
@@ -304,7 +253,7 @@ impl fuser::Filesystem for FuseAdapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let _span = self.enter(Operation::SetAttr, number);
+        let caller = caller(request);
         let changes = SetAttr {
             mode: mode.map(permissions),
             uid,
@@ -314,14 +263,13 @@ impl fuser::Filesystem for FuseAdapter {
             mtime: mtime.map(time_or_now),
             ctime: ctime.map(timestamp),
             // fuser 0.18 hides the protocol's own flag for this, FATTR_KILL_SUIDGID.
-            clear_privileges: size.is_some() && lacks_privilege(request),
+            clear_privileges: size.is_some() && lacks_privilege(caller),
         };
-        self.attr(reply, self.fs.setattr(caller(request), ino(number), &changes));
+        self.attr(reply, self.operations.setattr(caller, ino(number), &changes));
     }
 
     fn statfs(&self, _: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let _span = self.enter(Operation::StatFs, number);
-        let totals = self.fs.statfs();
+        let totals = self.operations.statfs(ino(number));
         let free = totals.free_bytes / PAGE_SIZE;
         let (page, name_max) = (PAGE_SIZE as u32, NAME_MAX as u32);
         // Both sizes are the page: some programs multiply the counts by the one, some by the other.
@@ -347,31 +295,29 @@ impl fuser::Filesystem for FuseAdapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let _span = self.enter(Operation::SetXattr, number);
-        let Some(mode) = xattr_mode(flags) else {
-            return reply.error(Errno::EINVAL);
-        };
-        let caller = caller(request);
-        empty(
-            reply,
-            self.fs
-                .setxattr(caller, ino(number), name.as_bytes(), value, mode),
-        );
+        let pair = (name.as_bytes(), value);
+        let answer = self
+            .operations
+            .setxattr(caller(request), ino(number), pair, flags);
+        empty(reply, answer);
     }
 
     fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let _span = self.enter(Operation::GetXattr, number);
-        sized(reply, size, self.fs.getxattr(ino(number), name.as_bytes()));
+        sized(
+            reply,
+            self.operations.getxattr(ino(number), name.as_bytes(), size),
+        );
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let _span = self.enter(Operation::ListXattr, number);
-        sized(reply, size, self.fs.listxattr(caller(request), ino(number)));
+        sized(
+            reply,
+            self.operations.listxattr(caller(request), ino(number), size),
+        );
     }
 
     fn removexattr(&self, _: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::RemoveXattr, number);
-        empty(reply, self.fs.removexattr(ino(number), name.as_bytes()));
+        empty(reply, self.operations.removexattr(ino(number), name.as_bytes()));
     }
 
     // Bytes -----------------------------------------------------------------------------------------------------
@@ -383,24 +329,28 @@ impl fuser::Filesystem for FuseAdapter {
         _: FileHandle,
         offset: u64,
         len: u32,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _span = self.enter(Operation::Read, number);
+        let len = len as usize;
         let mut buffer = READ_BUFFER.take();
-        buffer.clear();
-        match self.fs.read(ino(number), offset, len as usize, &mut buffer) {
-            Ok(()) => reply.data(&buffer),
-            Err(error) => reply.error(errno(&error)),
+        if buffer.len() < len {
+            buffer.resize(len, 0);
         }
-        if buffer.capacity() <= FUSE_READ_BUFFER_MAX {
+        let direct = is_direct(flags.0);
+        match self
+            .operations
+            .read(ino(number), offset, &mut buffer[..len], direct)
+        {
+            Ok(len) => reply.data(&buffer[..len]),
+            Err(refusal) => reply.error(errno(refusal)),
+        }
+        if buffer.len() <= FUSE_READ_BUFFER_MAX {
             READ_BUFFER.set(buffer);
         }
     }
 
-    /// Appends too come with the right offset: the kernel knows the size of the file, as nobody else changes it. And
-    /// `O_APPEND` must not be followed here, for pages of a mapping are written back under any handle of the file.
     fn write(
         &self,
         _: &Request,
@@ -409,21 +359,18 @@ impl fuser::Filesystem for FuseAdapter {
         offset: u64,
         bytes: &[u8],
         flags: WriteFlags,
-        _: OpenFlags,
+        open_flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let _span = self.enter(Operation::Write, number);
-        let clear = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match self.fs.write(ino(number), WriteAt::Offset(offset), bytes, clear) {
-            // The kernel takes pages that it writes back for clean whatever the number in the answer is: an error alone
-            // tells the program that some of a mapping's bytes are lost.
-            Ok(written) if flags.contains(WriteFlags::FUSE_WRITE_CACHE) && written.len < bytes.len() => {
-                reply.error(Errno::ENOSPC);
-            }
-            // A request carries at most `FUSE_WRITE_MAX` bytes.
-            Ok(written) => reply.written(written.len as u32),
-            Err(error) => reply.error(errno(&error)),
+        let mode = WriteMode {
+            direct: is_direct(open_flags.0),
+            from_cache: flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            clear_privileges: flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        };
+        match self.operations.write(ino(number), offset, bytes, mode) {
+            Ok(written) => reply.written(written),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
@@ -437,17 +384,10 @@ impl fuser::Filesystem for FuseAdapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let _span = self.enter(Operation::Fallocate, number);
-        let Some(mode) = fallocate_mode(mode) else {
-            return reply.error(Errno::EOPNOTSUPP);
-        };
-        let result = ByteRange::at(offset, len)
-            .and_then(|range| self.fs.fallocate(ino(number), range, mode))
-            .and_then(|()| match lacks_privilege(request) {
-                true => self.clear_privileges(request, ino(number)),
-                false => Ok(()),
-            });
-        empty(reply, result);
+        let answer = self
+            .operations
+            .fallocate(caller(request), ino(number), (offset, len), mode);
+        empty(reply, answer);
     }
 
     fn lseek(
@@ -459,13 +399,9 @@ impl fuser::Filesystem for FuseAdapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let _span = self.enter(Operation::Lseek, number);
-        let (Ok(offset), Some(to)) = (u64::try_from(offset), seek_to(whence)) else {
-            return reply.error(Errno::EINVAL);
-        };
-        match self.fs.seek(ino(number), offset, to) {
+        match self.operations.lseek(ino(number), offset, whence) {
             Ok(found) => reply.offset(found.cast_signed()),
-            Err(error) => reply.error(errno(&error)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
@@ -482,36 +418,36 @@ impl fuser::Filesystem for FuseAdapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let _span = self.enter(Operation::CopyFileRange, source);
-        // The answer has 32 bits; programs ask again for the rest. Whole pages, so that they can be shared.
-        let len_max = u64::from(u32::MAX) & !(PAGE_SIZE - 1);
         let range = CopyRange {
             source: ino(source),
             source_offset,
             target: ino(target),
             target_offset,
-            len: len.min(len_max),
+            len,
         };
-        match self.fs.copy_range(&range, lacks_privilege(request)) {
+        // Programs ask again for what is more than the answer can carry.
+        match self
+            .operations
+            .copy_file_range(caller(request), range, COPY_MAX_32)
+        {
             Ok(copied) => reply.written(copied as u32),
-            Err(error) => reply.error(errno(&error)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
     // Directories -----------------------------------------------------------------------------------------------
 
     fn readdir(&self, _: &Request, dir: INodeNo, _: FileHandle, cookie: u64, mut reply: ReplyDirectory) {
-        let _span = self.enter(Operation::ReadDir, dir);
-        let result = self.fs.readdir(ino(dir), cookie, false, &mut |entry| {
+        let answer = self.operations.readdir(ino(dir), cookie, false, &mut |entry| {
             let name = OsStr::from_bytes(entry.name);
             match reply.add(INodeNo(entry.ino.0), entry.cookie, file_type(entry.kind), name) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        match result {
+        match answer {
             Ok(()) => reply.ok(),
-            Err(error) => reply.error(errno(&error)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
@@ -524,11 +460,10 @@ impl fuser::Filesystem for FuseAdapter {
         cookie: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _span = self.enter(Operation::ReadDirPlus, dir);
-        let result = self.fs.readdir(ino(dir), cookie, true, &mut |entry| {
+        let answer = self.operations.readdir(ino(dir), cookie, true, &mut |entry| {
             let name = OsStr::from_bytes(entry.name);
             let attr = match &entry.attr {
-                Some(attr) => file_attr(attr, self.io_size),
+                Some(attr) => file_attr(attr, self.operations.io_size),
                 None => bare_attr(entry.ino.0, entry.kind),
             };
             match reply.add(attr.ino, entry.cookie, name, &FOREVER, &attr, GENERATION) {
@@ -536,31 +471,28 @@ impl fuser::Filesystem for FuseAdapter {
                 false => ControlFlow::Continue(()),
             }
         });
-        match result {
+        match answer {
             Ok(()) => reply.ok(),
-            Err(error) => reply.error(errno(&error)),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
     // Handles ---------------------------------------------------------------------------------------------------
-    // ENOSYS to each of these means to the kernel: done, and do not ask again.
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let _span = self.enter(Operation::Open, number);
-        match self.no_open {
-            true => reply.error(Errno::ENOSYS),
-            false => reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE),
+        match self.operations.open(ino(number)) {
+            Ok(()) => reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let _span = self.enter(Operation::OpenDir, number);
-        match self.no_opendir {
-            true => reply.error(Errno::ENOSYS),
-            false => reply.opened(
+        match self.operations.opendir(ino(number)) {
+            Ok(()) => reply.opened(
                 NO_HANDLE,
                 FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
             ),
+            Err(refusal) => reply.error(errno(refusal)),
         }
     }
 
@@ -574,32 +506,26 @@ impl fuser::Filesystem for FuseAdapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let _span = self.enter(Operation::Release, number);
-        reply.ok();
+        self.release(Operation::Release, number, reply);
     }
 
     fn releasedir(&self, _: &Request, number: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::ReleaseDir, number);
-        reply.ok();
+        self.release(Operation::ReleaseDir, number, reply);
     }
 
     fn flush(&self, _: &Request, number: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::Flush, number);
-        reply.error(Errno::ENOSYS);
+        self.unknown(Operation::Flush, number, reply);
     }
 
     fn fsync(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::Fsync, number);
-        reply.error(Errno::ENOSYS);
+        self.unknown(Operation::Fsync, number, reply);
     }
 
     fn fsyncdir(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::FsyncDir, number);
-        reply.error(Errno::ENOSYS);
+        self.unknown(Operation::FsyncDir, number, reply);
     }
 
     fn access(&self, _: &Request, number: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        let _span = self.enter(Operation::Access, number);
-        reply.error(Errno::ENOSYS);
+        self.unknown(Operation::Access, number, reply);
     }
 }

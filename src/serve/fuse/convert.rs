@@ -2,27 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, FileType, INodeNo, RenameFlags};
+use fuser::{FileAttr, FileType, INodeNo};
 
 use crate::clock::Timestamp;
-use crate::vfs::{Attr, Fallocate, FileKind, Ino, NewNode, RenameMode, SeekTo, TimeOrNow, XattrMode};
-
-/// Permission bits of a mode, with set-user-ID, set-group-ID and sticky.
-pub(super) fn permissions(mode: u32) -> u16 {
-    (mode & 0o7777) as u16
-}
-
-/// What mknod(2) is to make; `None` for a type that it does not make.
-pub(super) fn new_node(mode: u32, device: u32) -> Option<NewNode<'static>> {
-    match mode & libc::S_IFMT {
-        0 | libc::S_IFREG => Some(NewNode::Regular),
-        libc::S_IFIFO => Some(NewNode::Fifo),
-        libc::S_IFSOCK => Some(NewNode::Socket),
-        libc::S_IFCHR => Some(NewNode::CharDevice(device)),
-        libc::S_IFBLK => Some(NewNode::BlockDevice(device)),
-        _ => None,
-    }
-}
+use crate::vfs::{Attr, FileKind, Ino, TimeOrNow};
 
 pub(super) fn file_type(kind: FileKind) -> FileType {
     match kind {
@@ -120,46 +103,6 @@ pub(super) fn time_or_now(time: fuser::TimeOrNow) -> TimeOrNow {
     }
 }
 
-pub(super) fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
-    RenameFlags::all().contains(flags).then(|| RenameMode {
-        no_replace: flags.contains(RenameFlags::RENAME_NOREPLACE),
-        exchange: flags.contains(RenameFlags::RENAME_EXCHANGE),
-        whiteout: flags.contains(RenameFlags::RENAME_WHITEOUT),
-    })
-}
-
-/// The mode of fallocate(2); `None` for what the protocol does not carry.
-pub(super) fn fallocate_mode(mode: i32) -> Option<Fallocate> {
-    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    const ZERO_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
-    match mode {
-        0 => Some(Fallocate::Allocate { keep_size: false }),
-        libc::FALLOC_FL_KEEP_SIZE => Some(Fallocate::Allocate { keep_size: true }),
-        PUNCH => Some(Fallocate::Punch),
-        libc::FALLOC_FL_ZERO_RANGE => Some(Fallocate::Zero { keep_size: false }),
-        ZERO_KEEP => Some(Fallocate::Zero { keep_size: true }),
-        _ => None,
-    }
-}
-
-/// What lseek(2) looks for; the kernel answers the other ways to seek itself.
-pub(super) fn seek_to(whence: i32) -> Option<SeekTo> {
-    match whence {
-        libc::SEEK_DATA => Some(SeekTo::Data),
-        libc::SEEK_HOLE => Some(SeekTo::Hole),
-        _ => None,
-    }
-}
-
-pub(super) fn xattr_mode(flags: i32) -> Option<XattrMode> {
-    match flags {
-        0 => Some(XattrMode::Set),
-        libc::XATTR_CREATE => Some(XattrMode::Create),
-        libc::XATTR_REPLACE => Some(XattrMode::Replace),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,22 +147,5 @@ mod tests {
             system_time(Timestamp { secs: 7, nanos: 8 }),
             UNIX_EPOCH + Duration::new(7, 8)
         );
-    }
-
-    #[test]
-    fn unknown_flags_are_refused() {
-        assert_eq!(rename_mode(RenameFlags::from_bits_retain(8)), None);
-        assert_eq!(fallocate_mode(libc::FALLOC_FL_COLLAPSE_RANGE), None);
-        assert_eq!(fallocate_mode(libc::FALLOC_FL_PUNCH_HOLE), None);
-        assert_eq!(seek_to(libc::SEEK_END), None);
-        assert_eq!(xattr_mode(libc::XATTR_CREATE | libc::XATTR_REPLACE), None);
-    }
-
-    #[test]
-    fn mknod_makes_all_but_directories_and_symlinks() {
-        assert_eq!(new_node(libc::S_IFREG | 0o644, 0), Some(NewNode::Regular));
-        assert_eq!(new_node(libc::S_IFCHR, 0x103), Some(NewNode::CharDevice(0x103)));
-        assert_eq!(new_node(libc::S_IFDIR, 0), None);
-        assert_eq!(permissions(libc::S_IFREG | 0o4755), 0o4755);
     }
 }

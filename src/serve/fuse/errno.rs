@@ -1,44 +1,58 @@
 //! From kinds of error to error numbers.
 
-use fuser::Errno;
 use tracing::error;
 
 use crate::{Error, ErrorKind};
 
-/// The number that the kernel hands to the program. Damage and refused memory are the operator's concern too, so
-/// they are logged.
-pub(super) fn errno(error: &Error) -> Errno {
-    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NoMemory) {
-        error!("{error}");
-    }
-    number(error.kind())
+/// Why a request is refused: an error number, as the kernel hands it to the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal(pub(super) i32);
+
+/// The answer to a request.
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+impl Refusal {
+    /// An operation that okapi does not have. The kernel remembers that, and does without from then on.
+    pub(super) const UNKNOWN: Self = Self(libc::ENOSYS);
+    /// A request that makes no sense.
+    pub(super) const INVALID: Self = Self(libc::EINVAL);
 }
 
-fn number(kind: ErrorKind) -> Errno {
+/// Damage and refused memory are the operator's concern too, so they are logged.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NoMemory) {
+            error!("{error}");
+        }
+        Self(number(error.kind()))
+    }
+}
+
+fn number(kind: ErrorKind) -> i32 {
     match kind {
-        ErrorKind::NotPermitted => Errno::EPERM,
-        ErrorKind::NotFound => Errno::ENOENT,
-        ErrorKind::Corrupt => Errno::EIO,
-        ErrorKind::BeyondEnd => Errno::ENXIO,
-        ErrorKind::TooLarge => Errno::E2BIG,
-        ErrorKind::AccessDenied => Errno::EACCES,
-        ErrorKind::Busy => Errno::EBUSY,
-        ErrorKind::Exists => Errno::EEXIST,
-        ErrorKind::NotDirectory => Errno::ENOTDIR,
-        ErrorKind::IsDirectory => Errno::EISDIR,
-        ErrorKind::InvalidArgument => Errno::EINVAL,
-        ErrorKind::FileTooBig => Errno::EFBIG,
-        ErrorKind::NoSpace => Errno::ENOSPC,
-        ErrorKind::QuotaExceeded => Errno::EDQUOT,
-        ErrorKind::ReadOnly => Errno::EROFS,
-        ErrorKind::TooManyLinks => Errno::EMLINK,
-        ErrorKind::OutOfRange => Errno::ERANGE,
-        ErrorKind::NameTooLong => Errno::ENAMETOOLONG,
-        ErrorKind::NotEmpty => Errno::ENOTEMPTY,
-        ErrorKind::NoAttribute => Errno::ENODATA,
-        ErrorKind::Stale => Errno::ESTALE,
-        ErrorKind::NotSupported => Errno::EOPNOTSUPP,
-        ErrorKind::NoMemory => Errno::ENOMEM,
+        ErrorKind::NotPermitted => libc::EPERM,
+        ErrorKind::NotFound => libc::ENOENT,
+        ErrorKind::Corrupt => libc::EIO,
+        ErrorKind::BeyondEnd => libc::ENXIO,
+        ErrorKind::TooLarge => libc::E2BIG,
+        ErrorKind::AccessDenied => libc::EACCES,
+        ErrorKind::Busy => libc::EBUSY,
+        ErrorKind::Exists => libc::EEXIST,
+        ErrorKind::NotDirectory => libc::ENOTDIR,
+        ErrorKind::IsDirectory => libc::EISDIR,
+        ErrorKind::InvalidArgument => libc::EINVAL,
+        ErrorKind::FileTooBig => libc::EFBIG,
+        ErrorKind::NoSpace => libc::ENOSPC,
+        ErrorKind::QuotaExceeded => libc::EDQUOT,
+        ErrorKind::ReadOnly => libc::EROFS,
+        ErrorKind::TooManyLinks => libc::EMLINK,
+        ErrorKind::OutOfRange => libc::ERANGE,
+        ErrorKind::NameTooLong => libc::ENAMETOOLONG,
+        ErrorKind::NotEmpty => libc::ENOTEMPTY,
+        ErrorKind::NoAttribute => libc::ENODATA,
+        ErrorKind::Stale => libc::ESTALE,
+        ErrorKind::NotSupported => libc::EOPNOTSUPP,
+        ErrorKind::NoMemory => libc::ENOMEM,
     }
 }
 
@@ -48,8 +62,11 @@ mod tests {
 
     #[test]
     fn kinds_carry_the_numbers_that_their_documentation_names() {
-        assert_eq!(errno(&ErrorKind::NoSpace.into()).code(), libc::ENOSPC);
-        assert_eq!(errno(&ErrorKind::NoAttribute.into()).code(), libc::ENODATA);
-        assert_eq!(errno(&Error::new(ErrorKind::Busy, "drive")).code(), libc::EBUSY);
+        assert_eq!(Refusal::from(Error::from(ErrorKind::NoSpace)).0, libc::ENOSPC);
+        assert_eq!(
+            Refusal::from(Error::from(ErrorKind::NoAttribute)).0,
+            libc::ENODATA
+        );
+        assert_eq!(Refusal::from(Error::new(ErrorKind::Busy, "drive")).0, libc::EBUSY);
     }
 }

@@ -16,6 +16,7 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::unistd::{getegid, geteuid};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The type of our mounts, as /proc/self/mountinfo shows it.
@@ -43,6 +44,8 @@ pub struct MountConfig {
     pub dev: bool,
     /// Run programs.
     pub exec: bool,
+    /// By what the requests shall come.
+    pub transport: Transport,
 }
 
 /// When a filesystem goes that is being unmounted.
@@ -66,6 +69,23 @@ pub(super) fn mount(config: &MountConfig) -> Result<OwnedFd> {
 /// Whether this process may open the FUSE device, rather than only get it from the helper.
 pub(super) fn device_opens() -> bool {
     open_device().is_ok()
+}
+
+/// Whether /dev/fuse can be used; the reason where not.
+pub(super) fn probe_device() -> Result<(), String> {
+    open_device()
+        .map(drop)
+        .map_err(|source| no_device(source).to_string())
+}
+
+/// Whether fusermount3 can be run.
+pub(super) fn probe_helper() -> Result<()> {
+    Command::new(HELPER)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .map(drop)
+        .map_err(no_helper)
 }
 
 /// Unmounts what was last mounted on `mountpoint`, which is an absolute path.
@@ -312,6 +332,7 @@ mod tests {
             suid: false,
             dev: false,
             exec: true,
+            transport: Transport::Auto,
         };
         assert_eq!(
             helper_options(&config),

@@ -1,0 +1,122 @@
+//! Sums that many threads add to at once, without meeting in one cache line.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::apart::Apart;
+use crate::limits::FIGURE_CELLS;
+
+/// What the blocks of a namespace amount to. Each thread adds to a cell that it seldom shares.
+///
+/// The sum over the cells counts: a block that one thread makes and another ends leaves one in the first thread's cell
+/// and less than nothing in the other's. So cells wrap around, and sums may be off while others change them.
+#[derive(Default)]
+pub(super) struct Figures {
+    cells: [Apart<Cell>; FIGURE_CELLS],
+}
+
+#[derive(Default)]
+struct Cell {
+    blocks: AtomicU64,
+    stored: AtomicU64,
+    held: AtomicU64,
+}
+
+impl Figures {
+    /// Enters a block with so much memory.
+    pub(super) fn open_block(&self, held_bytes: u64) {
+        let cell = self.cell();
+        cell.blocks.fetch_add(1, Ordering::Relaxed);
+        cell.held.fetch_add(held_bytes, Ordering::Relaxed);
+    }
+
+    /// Strikes a block that has so much memory and stores so many bytes.
+    pub(super) fn close_block(&self, held_bytes: u64, stored_bytes: u64) {
+        let cell = self.cell();
+        cell.blocks.fetch_sub(1, Ordering::Relaxed);
+        cell.held.fetch_sub(held_bytes, Ordering::Relaxed);
+        cell.stored.fetch_sub(stored_bytes, Ordering::Relaxed);
+    }
+
+    /// Replaces memory of so many bytes by other memory.
+    pub(super) fn exchange_held(&self, before: u64, after: u64) {
+        let change = after.wrapping_sub(before);
+        self.cell().held.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Replaces so many stored bytes by others.
+    pub(super) fn exchange_stored(&self, before: u64, after: u64) {
+        let change = after.wrapping_sub(before);
+        self.cell().stored.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Blocks.
+    pub(super) fn blocks(&self) -> u64 {
+        self.sum(|cell| &cell.blocks)
+    }
+
+    /// Bytes stored in blocks.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.sum(|cell| &cell.stored)
+    }
+
+    /// Bytes of memory that blocks have.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.sum(|cell| &cell.held)
+    }
+
+    fn sum(&self, figure: impl Fn(&Cell) -> &AtomicU64) -> u64 {
+        let cells = self.cells.iter();
+        let sum = cells.fold(0_u64, |sum, cell| {
+            sum.wrapping_add(figure(cell).load(Ordering::Relaxed))
+        });
+        // Less than nothing: an end was counted whose beginning came after its cell was read.
+        if sum > u64::MAX / 2 { 0 } else { sum }
+    }
+
+    fn cell(&self) -> &Cell {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed) % FIGURE_CELLS;
+        }
+        NUMBER.with(|&number| &self.cells[number])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn what_one_thread_enters_another_may_strike() {
+        let figures = Figures::default();
+        let all = || (figures.blocks(), figures.held_bytes(), figures.stored_bytes());
+        for _ in 0..FIGURE_CELLS + 1 {
+            thread::scope(|scope| {
+                scope.spawn(|| figures.open_block(4096));
+            });
+        }
+        let blocks = FIGURE_CELLS as u64 + 1;
+        assert_eq!(all(), (blocks, blocks * 4096, 0));
+        for _ in 0..blocks {
+            figures.exchange_stored(0, 100);
+            figures.exchange_held(4096, 64);
+        }
+        assert_eq!(all(), (blocks, blocks * 64, blocks * 100));
+        (0..blocks).for_each(|_| figures.close_block(64, 100));
+        assert_eq!(all(), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_sum_is_never_less_than_nothing() {
+        let figures = Figures::default();
+        figures.close_block(4096, 1);
+        assert_eq!(
+            (figures.blocks(), figures.held_bytes(), figures.stored_bytes()),
+            (0, 0, 0)
+        );
+        figures.open_block(4096);
+        figures.exchange_stored(0, 1);
+        assert_eq!(figures.blocks(), 0);
+    }
+}
