@@ -120,7 +120,10 @@ fn the_kernel_learns_of_snapshots_that_come_and_go() {
     let drive = Detached::mount(&[]);
     let place = drive.path().join(".okapi/snapshots/later");
     for round in 0..3 {
-        assert!(!place.exists(), "round {round}: there is none yet, and the kernel remembers that");
+        assert!(
+            !place.exists(),
+            "round {round}: there is none yet, and the kernel remembers that"
+        );
         run(&mut snapshot(&drive, &["create", "later"]));
         assert!(place.is_dir(), "round {round}");
         run(&mut snapshot(&drive, &["delete", "later"]));
@@ -160,7 +163,8 @@ fn going_back_shows_what_was_there_to_programs_that_have_seen_other_things() {
     names.sort();
     assert_eq!(names, ["changed", "dir", "removed"]);
     let mut bytes = String::new();
-    open.read_to_string(&mut bytes).expect("a file that is open can be read");
+    open.read_to_string(&mut bytes)
+        .expect("a file that is open can be read");
     assert_eq!(bytes, "old", "by a handle from before, too");
     run(okapi(&["check"]).arg(drive.path()));
 }
