@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub(super) struct Ring {
     /// By which the kernel knows the request.
     commit_id: u64,
     unique: u64,
+    /// A request has come while the entry was handed over.
+    early: bool,
     /// When the last request was answered.
     last: Instant,
     /// Others need the processor: it is not kept from them.
@@ -61,6 +64,7 @@ impl Ring {
             queue,
             commit_id: 0,
             unique: 0,
+            early: false,
             last: Instant::now(),
             crowded_until: Instant::now(),
         })
@@ -83,9 +87,17 @@ impl Ring {
         self.push(&with_len(command, PARTS))?;
         // The kernel copies the list of parts before this returns, and says at once if it refuses them.
         while self.ring.submit()? == 0 {}
-        match self.ring.completion().next().map(|refusal| refusal.result()) {
+        match self
+            .ring
+            .completion()
+            .next()
+            .map(|completion| completion.result())
+        {
             Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(-errno)),
-            _ => Ok(()),
+            early => {
+                self.early = early.is_some();
+                Ok(())
+            }
         }
     }
 
@@ -95,6 +107,9 @@ impl Ring {
     /// # Errors
     /// Where the kernel gives the entry up.
     pub(super) fn wait(&mut self) -> io::Result<bool> {
+        if mem::take(&mut self.early) {
+            return Ok(true);
+        }
         self.linger()?;
         loop {
             if let Some(completion) = self.ring.completion().next() {
