@@ -17,7 +17,6 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, WriteFlags,
 };
-
 use parking_lot::Mutex;
 
 use super::convert::{bare_attr, file_attr, file_type, ino, time_or_now, timestamp};
@@ -25,8 +24,10 @@ use super::counters::Operation;
 use super::decode::permissions;
 use super::errno::{Answer, Refusal};
 use super::negotiate::{Wishes, negotiate};
-use super::operations::{COPY_MAX_32, FOREVER, Operations, Sized, WriteMode, is_direct, lacks_privilege};
-use crate::limits::{FUSE_READ_BUFFER_MAX, NAME_MAX, PAGE_SIZE};
+use super::operations::{
+    COPY_MAX_32, FOREVER, Operations, Sized, Space, WriteMode, is_direct, lacks_privilege,
+};
+use crate::limits::FUSE_READ_BUFFER_MAX;
 use crate::vfs::{Attr, Caller, CopyRange, FileKind, NewName, SetAttr};
 
 /// Inode numbers are not used again.
@@ -269,19 +270,16 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn statfs(&self, _: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let totals = self.operations.statfs(ino(number));
-        let free = totals.free_bytes / PAGE_SIZE;
-        let (page, name_max) = (PAGE_SIZE as u32, NAME_MAX as u32);
-        // Both sizes are the page: some programs multiply the counts by the one, some by the other.
+        let space = self.operations.statfs(ino(number));
         reply.statfs(
-            totals.size_bytes / PAGE_SIZE,
-            free,
-            free,
-            totals.inodes_max,
-            totals.inodes_free,
-            page,
-            name_max,
-            page,
+            space.blocks,
+            space.free,
+            space.free,
+            space.inodes,
+            space.inodes_free,
+            Space::BLOCK_SIZE,
+            Space::NAME_MAX,
+            Space::BLOCK_SIZE,
         );
     }
 

@@ -67,32 +67,31 @@ impl Session {
     /// `NotFound` without /dev/fuse or fusermount3, `NotPermitted`, `NotSupported` by the kernel, `Corrupt` where the
     /// kernel and the program do not come to terms.
     pub fn mount(fs: &Arc<dyn Vfs>, config: &MountConfig) -> Result<Self> {
-        let reason = match (config.transport, uring::probe()) {
-            (Transport::Classic, _) => "it was asked for".to_owned(),
-            (Transport::Uring, Err(reason)) => return Err(no_uring(&reason)),
-            (Transport::Auto, Err(reason)) => reason,
-            (_, Ok(())) => match Self::serve(fs, config, true) {
+        let reason = match config.transport {
+            Transport::Classic => "it was asked for".to_owned(),
+            Transport::Uring => {
+                uring::probe().map_err(|reason| no_uring(&reason))?;
+                return Self::serve(fs, config, None);
+            }
+            Transport::Auto => match uring::probe().map(|()| Self::serve(fs, config, None)) {
+                Err(reason) => reason,
                 // Not where the mount itself has failed: it would fail again.
-                Err(error) if config.transport == Transport::Auto && error.kind() == ErrorKind::Corrupt => {
+                Ok(Err(error)) if error.kind() == ErrorKind::Corrupt => {
                     warn!("{error}");
                     error.to_string()
                 }
-                session => return session,
+                Ok(session) => return session,
             },
         };
-        let session = Self::serve(fs, config, false)?;
-        Ok(Self {
-            running: Running::Classic { reason },
-            ..session
-        })
+        Self::serve(fs, config, Some(reason))
     }
 
-    /// Mounts, and serves by io_uring or without.
-    fn serve(fs: &Arc<dyn Vfs>, config: &MountConfig, uring: bool) -> Result<Self> {
+    /// Mounts, and serves by io_uring unless there is a reason not to.
+    fn serve(fs: &Arc<dyn Vfs>, config: &MountConfig, not_uring: Option<String>) -> Result<Self> {
         let counters = Arc::new(Counters::new());
         let operations = Arc::new(Operations::new(Arc::clone(fs), Arc::clone(&counters)));
         let device = mount::mount(config)?;
-        let started = start(device, &operations, Wishes::of(config, uring));
+        let started = start(device, &operations, Wishes::of(config, not_uring.is_none()));
         let served = started.map_err(|source| {
             let _ = unmount(&config.mountpoint, Detach::Lazy);
             let context = format!("cannot serve {}", config.mountpoint.display());
@@ -101,8 +100,11 @@ impl Session {
         Ok(Self {
             mountpoint: config.mountpoint.clone(),
             counters,
-            running: Running::Uring {
-                queues: served.queues.as_ref().map_or(0, Queues::count),
+            running: match not_uring {
+                Some(reason) => Running::Classic { reason },
+                None => Running::Uring {
+                    queues: served.queues.as_ref().map_or(0, Queues::count),
+                },
             },
             served,
         })
@@ -150,7 +152,7 @@ fn start(device: OwnedFd, operations: &Arc<Operations>, wishes: Wishes) -> io::R
     let adapter = FuseAdapter::new(Arc::clone(operations), wishes);
     // The kernel itself keeps others out unless `allow_other` is set.
     let session = fuser::Session::from_fd(adapter, device, SessionACL::All, session_config(wishes.uring))?;
-    let dropper = Dropper::start(&operations.page_cache, session.notifier())?;
+    let dropper = Dropper::start(&operations.page_cache, KernelCaches::new(session.notifier()))?;
     let queues = rings_device
         .map(|device| Queues::start(&device, operations))
         .transpose()?;

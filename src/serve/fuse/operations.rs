@@ -15,9 +15,9 @@ use super::decode::{fallocate_mode, new_node, rename_mode, seek_to, xattr_mode};
 use super::errno::{Answer, Refusal};
 use super::page_cache::PageCache;
 use crate::error::{ErrorKind, Result};
-use crate::limits::{PAGE_CACHE_MIN, PAGE_SIZE};
+use crate::limits::{NAME_MAX, PAGE_CACHE_MIN, PAGE_SIZE};
 use crate::range::ByteRange;
-use crate::vfs::{Attr, Caller, CopyRange, DirEntry, Ino, NewName, NewNode, SetAttr, StatFs, Vfs, WriteAt};
+use crate::vfs::{Attr, Caller, CopyRange, DirEntry, Ino, NewName, NewNode, SetAttr, Vfs, WriteAt};
 
 /// How long the kernel may believe names and attributes: nobody else changes the tree.
 pub(super) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -49,6 +49,23 @@ pub(super) struct WriteMode {
 pub(super) enum Sized<T> {
     Value(T),
     Length(u32),
+}
+
+/// The answer to STATFS.
+pub(super) struct Space {
+    /// Size in blocks of [`Space::BLOCK_SIZE`].
+    pub(super) blocks: u64,
+    /// Those that are free.
+    pub(super) free: u64,
+    pub(super) inodes: u64,
+    pub(super) inodes_free: u64,
+}
+
+impl Space {
+    /// Both sizes of the answer: some programs multiply the counts by the one, some by the other.
+    pub(super) const BLOCK_SIZE: u32 = PAGE_SIZE as u32;
+    /// Bytes in a name.
+    pub(super) const NAME_MAX: u32 = NAME_MAX as u32;
 }
 
 /// Whether a read or write leaves nothing in the page cache; `flags` are those of open(2).
@@ -183,9 +200,15 @@ impl Operations {
         Ok(self.fs.setattr(caller, ino, changes)?)
     }
 
-    pub(super) fn statfs(&self, ino: Ino) -> StatFs {
+    pub(super) fn statfs(&self, ino: Ino) -> Space {
         let _span = self.enter(Operation::StatFs, ino);
-        self.fs.statfs()
+        let totals = self.fs.statfs();
+        Space {
+            blocks: totals.size_bytes / PAGE_SIZE,
+            free: totals.free_bytes / PAGE_SIZE,
+            inodes: totals.inodes_max,
+            inodes_free: totals.inodes_free,
+        }
     }
 
     /// `flags` are those of setxattr(2).

@@ -10,12 +10,11 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use fuser::{INodeNo, Notifier};
 use parking_lot::{Condvar, Mutex};
-use tracing::warn;
 
+use super::caches::KernelCaches;
 use crate::range::{page_ceil, page_floor};
-use crate::vfs::Ino;
+use crate::vfs::{Ino, Outdated};
 
 /// Counts pages by file, and says whose pages shall go.
 pub(super) struct PageCache {
@@ -114,13 +113,11 @@ impl PageCache {
 pub(super) struct Dropper(Arc<PageCache>);
 
 impl Dropper {
-    pub(super) fn start(cache: &Arc<PageCache>, notifier: Notifier) -> io::Result<Self> {
+    pub(super) fn start(cache: &Arc<PageCache>, kernel: KernelCaches) -> io::Result<Self> {
         let watched = Arc::clone(cache);
         thread::Builder::new().name("page-cache".into()).spawn(move || {
             while let Some(ino) = watched.next() {
-                if let Err(error) = notifier.inval_inode(INodeNo(ino.0), 0, 0) {
-                    warn!("the kernel keeps the pages of inode {}: {error}", ino.0);
-                }
+                kernel.forget(&[Outdated::Inode(ino)]);
             }
         })?;
         Ok(Self(Arc::clone(cache)))

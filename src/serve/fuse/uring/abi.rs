@@ -83,25 +83,17 @@ pub(super) mod open_flag {
     pub(crate) const CACHE_DIR: u32 = 1 << 3;
 }
 
-macro_rules! incoming {
+macro_rules! structures {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => { $(
         $(#[$doc])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+        #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
         pub(super) struct $name { $(pub(super) $field: $type),* }
     )* };
 }
 
-macro_rules! outgoing {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => { $(
-        $(#[$doc])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
-        pub(super) struct $name { $(pub(super) $field: $type),* }
-    )* };
-}
-
-incoming! {
+// What requests bring.
+structures! {
     /// `fuse_in_header`
     InHeader { len: u32, opcode: u32, unique: u64, nodeid: u64, uid: u32, gid: u32, pid: u32, extlen: u16, padding: u16 }
     /// `fuse_setattr_in`
@@ -137,11 +129,12 @@ incoming! {
         source_handle: u64, source_offset: u64, target: u64, target_handle: u64, target_offset: u64, len: u64,
         flags: u64,
     }
-    /// `fuse_uring_ent_in_out` of a request
+    /// `fuse_uring_ent_in_out`; answers have it too.
     EntryInOut { flags: u64, commit_id: u64, payload_size: u32, padding: u32, reserved: u64 }
 }
 
-outgoing! {
+// What answers and commands take.
+structures! {
     /// `fuse_out_header`
     OutHeader { len: u32, error: i32, unique: u64 }
     /// `fuse_attr`
@@ -173,8 +166,6 @@ outgoing! {
     LseekOut { offset: u64 }
     /// `fuse_dirent` without its name
     Dirent { ino: u64, cookie: u64, name_len: u32, kind: u32 }
-    /// `fuse_uring_ent_in_out` of an answer
-    EntryOutcome { flags: u64, commit_id: u64, payload_size: u32, padding: u32, reserved: u64 }
     /// `fuse_uring_cmd_req`, in the command area of a submission, 80 bytes long
     CommandArguments { flags: u64, commit_id: u64, queue: u16, padding: [u16; 3], unused: [u64; 7] }
 }

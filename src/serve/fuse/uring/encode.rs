@@ -5,9 +5,8 @@ use std::mem::size_of;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::abi::{AttrOut, Dirent, EntryOut, GetattrOut, StatfsOut};
-use crate::limits::{NAME_MAX, PAGE_SIZE};
-use crate::serve::fuse::operations::FOREVER;
-use crate::vfs::{Attr, DirEntry, FileKind, StatFs};
+use crate::serve::fuse::operations::{FOREVER, Space};
+use crate::vfs::{Attr, DirEntry, FileKind};
 
 /// Bytes to which the entries of a listing are aligned.
 const DIRENT_ALIGN: usize = 8;
@@ -72,18 +71,16 @@ pub(super) fn getattr_out(attr: &Attr, io_size: u32) -> GetattrOut {
     }
 }
 
-/// Both sizes are the page: some programs multiply the counts by the one, some by the other.
-pub(super) fn statfs_out(totals: &StatFs) -> StatfsOut {
-    let free = totals.free_bytes / PAGE_SIZE;
+pub(super) fn statfs_out(space: &Space) -> StatfsOut {
     StatfsOut {
-        blocks: totals.size_bytes / PAGE_SIZE,
-        free,
-        available: free,
-        inodes: totals.inodes_max,
-        inodes_free: totals.inodes_free,
-        block_size: PAGE_SIZE as u32,
-        name_max: NAME_MAX as u32,
-        fragment_size: PAGE_SIZE as u32,
+        blocks: space.blocks,
+        free: space.free,
+        available: space.free,
+        inodes: space.inodes,
+        inodes_free: space.inodes_free,
+        block_size: Space::BLOCK_SIZE,
+        name_max: Space::NAME_MAX,
+        fragment_size: Space::BLOCK_SIZE,
         ..StatfsOut::default()
     }
 }

@@ -23,12 +23,10 @@ impl Processors {
 
 fn read_list(name: &str) -> io::Result<BTreeSet<u16>> {
     let list = fs::read_to_string(format!("{DIRECTORY}/{name}"))?;
-    parse_list(&list)
-        .filter(|processors| !processors.is_empty())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, list))
+    parse_list(&list).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, list))
 }
 
-/// The numbers of a list like `0-3,8`.
+/// The numbers of a list like `0-3,8`, at least one.
 fn parse_list(list: &str) -> Option<BTreeSet<u16>> {
     let mut numbers = BTreeSet::new();
     for range in list.trim().split(',') {

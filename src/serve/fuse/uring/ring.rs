@@ -12,8 +12,8 @@ use memmap2::MmapMut;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::abi::{
-    ARGUMENTS_SIZE, COMMAND_COMMIT_AND_FETCH, COMMAND_REGISTER, CommandArguments, EntryInOut, EntryOutcome,
-    HEADER_SIZE, IN_OUT_SIZE, InHeader, OutHeader,
+    ARGUMENTS_SIZE, COMMAND_COMMIT_AND_FETCH, COMMAND_REGISTER, CommandArguments, EntryInOut, HEADER_SIZE,
+    IN_OUT_SIZE, InHeader, OutHeader,
 };
 use super::dispatch::Request;
 use crate::limits::PAGE_SIZE;
@@ -186,9 +186,9 @@ impl Ring {
             error,
             unique: self.unique,
         };
-        let entry = EntryOutcome {
+        let entry = EntryInOut {
             payload_size: len,
-            ..EntryOutcome::default()
+            ..EntryInOut::default()
         };
         self.memory[..size_of::<OutHeader>()].copy_from_slice(out.as_bytes());
         self.memory[IN_OUT_SIZE + ARGUMENTS_SIZE..HEADER_SIZE].copy_from_slice(entry.as_bytes());
