@@ -78,18 +78,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn volume() -> Result<Arc<Volume>, Box<dyn Error>> {
-    let grid = Grid::new(GridConfig {
-        size_bytes: 6 << 30,
-        block_size: 64 << 10,
-    })?;
-    let config = VolumeConfig {
-        inodes_max: None,
-        root_mode: 0o755,
-        uid: 0,
-        gid: 0,
-    };
+    let grid = Grid::new(GridConfig::with_size(6 << 30))?;
     let namespace = grid.create_namespace("drive", None)?;
-    Ok(Volume::new(&grid, namespace, Arc::new(SystemClock), config)?)
+    Ok(Volume::new(
+        &grid,
+        namespace,
+        Arc::new(SystemClock),
+        VolumeConfig::default(),
+    )?)
 }
 
 /// Makes and deletes snapshots, nothing else running.

@@ -181,19 +181,9 @@ fn mounting_fifty_times_leaves_no_thread_no_descriptor_and_no_mount() {
 
 /// Mounts a new drive on `dir`, uses it, and unmounts it.
 fn serve_once(dir: &Path) {
-    let grid = Grid::new(GridConfig {
-        size_bytes: 16 << 20,
-        block_size: 64 << 10,
-    })
-    .unwrap();
+    let grid = Grid::new(GridConfig::with_size(16 << 20)).unwrap();
     let namespace = grid.create_namespace("drive", None).unwrap();
-    let config = VolumeConfig {
-        inodes_max: None,
-        root_mode: 0o755,
-        uid: 0,
-        gid: 0,
-    };
-    let volume = Volume::new(&grid, namespace, Arc::new(SystemClock), config).unwrap();
+    let volume = Volume::new(&grid, namespace, Arc::new(SystemClock), VolumeConfig::default()).unwrap();
     let mount = MountConfig {
         mountpoint: dir.to_owned(),
         source: "okapi-test".into(),

@@ -25,19 +25,15 @@ struct Fixture {
 
 impl Fixture {
     fn new(size_bytes: u64) -> Self {
-        let grid = Grid::new(GridConfig {
-            size_bytes,
-            block_size: 64 << 10,
-        })
-        .unwrap();
+        let grid = Grid::new(GridConfig::with_size(size_bytes)).unwrap();
         let namespace = grid.create_namespace("drive", None).unwrap();
-        let config = VolumeConfig {
-            inodes_max: None,
-            root_mode: 0o755,
-            uid: 0,
-            gid: 0,
-        };
-        let volume = Volume::new(&grid, namespace, Arc::new(ManualClock::new()), config).unwrap();
+        let volume = Volume::new(
+            &grid,
+            namespace,
+            Arc::new(ManualClock::new()),
+            VolumeConfig::default(),
+        )
+        .unwrap();
         Self { volume, grid }
     }
 

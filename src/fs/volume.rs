@@ -35,6 +35,18 @@ pub struct VolumeConfig {
     pub gid: u32,
 }
 
+/// As many inodes as fit, and a root directory of user 0 that all may read.
+impl Default for VolumeConfig {
+    fn default() -> Self {
+        Self {
+            inodes_max: None,
+            root_mode: 0o755,
+            uid: 0,
+            gid: 0,
+        }
+    }
+}
+
 /// Totals of a volume for `okapi stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VolumeStat {

@@ -42,13 +42,13 @@ impl Arena {
         })
         .unwrap();
         let namespace = grid.create_namespace("drive", None).unwrap();
-        let config = VolumeConfig {
-            inodes_max: None,
-            root_mode: 0o755,
-            uid: 0,
-            gid: 0,
-        };
-        let volume = Volume::new(&grid, Arc::clone(&namespace), Arc::new(SystemClock), config).unwrap();
+        let volume = Volume::new(
+            &grid,
+            Arc::clone(&namespace),
+            Arc::new(SystemClock),
+            VolumeConfig::default(),
+        )
+        .unwrap();
         Self {
             grid,
             namespace,

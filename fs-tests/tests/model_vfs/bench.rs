@@ -34,9 +34,7 @@ impl Bench {
         let namespace = grid.create_namespace("drive", None).unwrap();
         let config = VolumeConfig {
             inodes_max: setup.inodes_max,
-            root_mode: 0o755,
-            uid: 0,
-            gid: 0,
+            ..VolumeConfig::default()
         };
         let volume = Volume::new(&grid, namespace, Arc::new(ManualClock::new()), config).unwrap();
         let empty = grid.usage();

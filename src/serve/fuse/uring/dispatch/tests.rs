@@ -23,17 +23,11 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let grid = Grid::new(GridConfig {
-            size_bytes: 16 << 20,
-            block_size: 64 << 10,
-        })
-        .unwrap();
+        let grid = Grid::new(GridConfig::with_size(16 << 20)).unwrap();
         let namespace = grid.create_namespace("drive", None).unwrap();
         let config = VolumeConfig {
             inodes_max: Some(10_000),
-            root_mode: 0o755,
-            uid: 0,
-            gid: 0,
+            ..VolumeConfig::default()
         };
         let volume = Volume::new(&grid, namespace, Arc::new(ManualClock::new()), config).unwrap();
         let operations = Operations::new(Arc::clone(&volume) as _, Arc::new(Counters::new()));
