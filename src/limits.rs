@@ -44,6 +44,10 @@ pub const COMPACT_MIN: u64 = 4 << 20;
 pub const WASTE_SHARE: u64 = 8;
 /// Metadata that must have gone before the heap is asked to give pages back.
 pub const HEAP_TRIM_MIN: u64 = 4 << 20;
+/// Free bytes at the end of a part of the heap from which on they are given back at once.
+pub const HEAP_TOP_MAX: i32 = 256 << 10;
+/// Metadata that must have gone where it was more than half of all: no more than what could keep open some hundred pages.
+pub const HEAP_TRIM_LEAST: u64 = 16 << 10;
 
 /// Bytes in a file name (POSIX NAME_MAX).
 pub const NAME_MAX: usize = 255;

@@ -368,6 +368,17 @@ impl Spare {
     }
 }
 
+/// Has the C heap give back the free end of each of its parts, which [`trim_heap`] passes over, when that has grown to
+/// `HEAP_TOP_MAX`. By itself the heap raises that bound up to 64 MiB.
+pub(super) fn bound_heap_tops() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt(3) may be called at any time from any thread, and knows this parameter. The standard library has
+    // no equivalent.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, crate::limits::HEAP_TOP_MAX);
+    }
+}
+
 /// Gives unused pages of the C heap, where blocks' bookkeeping lives, back to the system.
 pub(super) fn trim_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::arena::trim_heap;
-use crate::limits::HEAP_TRIM_MIN;
+use super::arena::{bound_heap_tops, trim_heap};
+use crate::limits::{HEAP_TRIM_LEAST, HEAP_TRIM_MIN};
 
 /// Memory of the process that is not the grid's and may come after it: threads, buffers.
 const OTHERS: u64 = 8 << 20;
@@ -25,6 +25,7 @@ pub(super) struct Heap {
 
 impl Heap {
     pub(super) fn new() -> Self {
+        bound_heap_tops();
         Self {
             charged: AtomicU64::new(0),
             peak: AtomicU64::new(0),
@@ -55,13 +56,13 @@ impl Heap {
         peak.max(self.measured.load(Ordering::Relaxed))
     }
 
-    /// Whether so much has gone that a walk through the heap is worth it: as such, or where the last walk found holes
-    /// and half of what kept them open has gone since.
+    /// Whether so much has gone that a walk through the heap is worth it: as such, or as a share of what there was. The
+    /// little that is left of much may have kept open more pages than it takes itself.
     pub(super) fn has_shrunk(&self) -> bool {
         let charged = self.charged_bytes();
         let peak = self.peak.load(Ordering::Relaxed);
-        let had_holes = self.measured.load(Ordering::Relaxed) > charged;
-        peak.saturating_sub(charged) >= HEAP_TRIM_MIN || (had_holes && charged < peak / 2)
+        let gone = peak.saturating_sub(charged);
+        gone >= HEAP_TRIM_MIN || (gone >= HEAP_TRIM_LEAST && charged < peak / 2)
     }
 
     /// Gives free pages of the heap back to the system, and measures what is left beside the arena's pages.
@@ -129,6 +130,20 @@ mod tests {
         assert!(heap.has_shrunk());
         heap.measure(|| Some(heap.before + OTHERS + (50 << 20)));
         assert!(!heap.has_shrunk(), "what never goes is not looked at for ever");
+    }
+
+    #[test]
+    fn the_last_of_it_gives_back_what_it_kept_open() {
+        let heap = after(20 << 20, 17 << 20);
+        // Less than what others may take: it does not show that the heap has holes.
+        heap.measure(|| Some(heap.before + OTHERS));
+        assert!(!heap.has_shrunk());
+        heap.sub(3 << 20);
+        assert!(heap.has_shrunk());
+        heap.measure(|| Some(heap.before));
+        heap.add(HEAP_TRIM_LEAST);
+        heap.sub(HEAP_TRIM_LEAST - 1);
+        assert!(!heap.has_shrunk(), "too little to look for");
     }
 
     #[test]

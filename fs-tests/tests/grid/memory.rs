@@ -149,12 +149,23 @@ fn alone(name: &str, test: impl FnOnce()) {
     if std::env::var_os(MARK).is_some() {
         return test();
     }
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture"])
-        .env(MARK, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{name} failed in its own process");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture"]).env(MARK, "1");
+    succeed(command);
+}
+
+/// Runs a test program. Its output, which has a summary of its own, is shown only where it fails.
+#[cfg(target_os = "linux")]
+fn succeed(mut command: Command) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "a process of its own ended with {}:\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
 }
 
 /// A shell in which this process could map only so much lets it run `name` again.
@@ -175,9 +186,7 @@ fn confined(name: &str, mapped_kib: u32) -> Command {
 fn a_host_with_little_address_space_gets_a_smaller_map_or_a_clear_error() {
     if std::env::var_os(MARK).is_none() {
         let name = "memory::a_host_with_little_address_space_gets_a_smaller_map_or_a_clear_error";
-        let status = confined(name, 1 << 20).status().unwrap();
-        assert!(status.success());
-        return;
+        return succeed(confined(name, 1 << 20));
     }
     let grid = Grid::new(GridConfig::with_size(400 << 20)).unwrap();
     let space = grid.create_namespace("x", None).unwrap();
