@@ -71,8 +71,8 @@ pub const INODE_COST: u64 = 512;
 pub const DENTRY_COST: u64 = 96;
 /// Bytes charged for an extended attribute beside its name and value.
 pub const XATTR_COST: u64 = 256;
-/// Bytes charged for an extent that a range copy makes, which may have no block of its own.
-pub const EXTENT_COST: u64 = 64;
+/// Bytes charged for a node of an extent map beside its items.
+pub const NODE_COST: u64 = 96;
 
 /// Bytes in a snapshot's name.
 pub const SNAPSHOT_NAME_MAX: usize = 255;
@@ -83,7 +83,7 @@ pub const INO_BITS: u32 = 44;
 pub const SNAPSHOTS_MAX: u64 = (1 << (u64::BITS - INO_BITS)) - 2;
 /// Bytes charged for a snapshot; an upper bound of what the process holds for it.
 pub const SNAPSHOT_COST: u64 = 512;
-/// Bytes charged for an inode's state that a snapshot has kept, beside its attributes, entries and extents.
+/// Bytes charged for an inode's state that a snapshot has kept, beside its attributes and entries.
 pub const RECORD_COST: u64 = 512;
 
 /// Bytes that one FUSE write request carries at most.

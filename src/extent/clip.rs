@@ -10,12 +10,15 @@ use crate::grid::Namespace;
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
 
+/// Extents that are shared at a time, before it is asked again whether there is room.
+const BATCH: usize = 32;
+
 /// Pinned bytes of a content, to be put elsewhere: it keeps them as they were, whatever happens to their source.
 pub struct Clip {
-    /// Range in the source.
+    /// Range in the source, within its length.
     range: ByteRange,
-    /// The source's extents, ascending and cut to the range.
-    extents: Vec<Extent>,
+    /// The source as it was.
+    source: Content,
 }
 
 impl Clip {
@@ -24,19 +27,14 @@ impl Clip {
         self.range.len()
     }
 
-    /// Number of extents; holes have none.
-    pub fn extent_count(&self) -> u64 {
-        self.extents.len() as u64
-    }
-
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
     }
 
-    /// Extents with a byte behind `offset` in the source.
-    fn extents_from(&self, offset: u64) -> &[Extent] {
-        &self.extents[self.extents.partition_point(|extent| extent.end() <= offset)..]
+    /// The first extent with a byte at `offset` in the source or behind.
+    fn extent_from(&self, offset: u64) -> Option<&Extent> {
+        self.source.map.overlapping(offset, self.range.end).next()
     }
 }
 
@@ -62,21 +60,20 @@ impl Paste<'_> {
 }
 
 impl Content {
-    /// Pins a range, cut at the end of the file, to be put elsewhere with [`Content::paste`]; takes time and memory in
-    /// proportion to the extents in it.
+    /// Pins a range, cut at the end of the file, to be put elsewhere with [`Content::paste`]; takes constant time.
     pub fn clip(&self, range: ByteRange) -> Clip {
-        let range = range.clamp_end(self.len);
-        let extents = self
-            .map
-            .overlapping(range.start, range.end)
-            .map(|extent| extent.part(extent.start.max(range.start), extent.end().min(range.end)))
-            .collect();
-        Clip { range, extents }
+        Clip {
+            range: range.clamp_end(self.len),
+            source: self.clone(),
+        }
     }
 
     /// Puts a clip of this namespace at `offset`, growing the file where it ends behind it: shares whole pages where
     /// source and target agree modulo the page size, copies the rest, and turns holes into holes. Returns how many
     /// bytes are done; fewer than the clip has only at the bound of the budget or quota.
+    ///
+    /// A content that has what the source has before the clip, and nothing behind it, becomes a clone of the source, cut at
+    /// the clip's end; else extents are shared one by one.
     ///
     /// # Errors
     /// `FileTooBig`; `NoSpace` or `QuotaExceeded` where not one byte fitted. On an error nothing has changed.
@@ -88,12 +85,29 @@ impl Content {
             target,
             aligned,
         };
+        if self.becomes_clone(offset, clip) {
+            let mut clone = clip.source.clone();
+            clone.cut(target.end, u64::MAX);
+            clone.len = target.end;
+            *self = clone;
+            return Ok(clip.len());
+        }
         let (end, result) = self.paste_all(namespace, &paste);
         if end == offset {
             return result.map(|()| 0);
         }
         self.len = self.len.max(end);
         Ok(end - offset)
+    }
+
+    /// Whether a clone of the source, cut at the end of a clip, is what pasting the clip at `offset` makes of this.
+    fn becomes_clone(&self, offset: u64, clip: &Clip) -> bool {
+        let is_behind = |extent: &Extent| extent.end() > clip.range.end;
+        offset == clip.range.start
+            && !clip.is_empty()
+            && self.len <= clip.range.end
+            && !self.map.at_or_before(u64::MAX).is_some_and(is_behind)
+            && self.is_same_until(&clip.source, offset)
     }
 
     /// Returns where it ended, and why if that is too early.
@@ -104,15 +118,14 @@ impl Content {
         while at < target.end {
             let shared_end = self.shared_end(target.end);
             if paste.aligned && at.is_multiple_of(PAGE_SIZE) && at < shared_end {
-                self.share(
-                    namespace,
-                    paste,
-                    ByteRange {
-                        start: at,
-                        end: shared_end,
-                    },
-                );
-                at = shared_end;
+                let pages = ByteRange {
+                    start: at,
+                    end: shared_end,
+                };
+                match self.share_some(namespace, paste, pages) {
+                    Ok(done) => at = done,
+                    Err(error) => return (at, Err(error)),
+                }
                 continue;
             }
             let end = match paste.aligned {
@@ -135,13 +148,22 @@ impl Content {
         }
     }
 
-    /// Replaces whole pages by those of the clip.
-    fn share(&mut self, namespace: &Arc<Namespace>, paste: &Paste<'_>, pages: ByteRange) {
-        self.carve(namespace, pages.start, pages.end);
+    /// Replaces whole pages by those of the clip, up to a number of extents. Returns where it ended.
+    fn share_some(&mut self, namespace: &Arc<Namespace>, paste: &Paste<'_>, pages: ByteRange) -> Result<u64> {
         let (start, end) = (paste.source_of(pages.start), paste.source_of(pages.end));
         // from extent to extent: a hole between them may be exbibytes long
-        let extents = paste.clip.extents_from(start).iter();
-        for extent in extents.take_while(|extent| extent.start < end) {
+        let mut extents = paste.clip.source.map.overlapping(start, end);
+        let batch: Vec<&Extent> = extents.by_ref().take(BATCH).collect();
+        let done = match (extents.next(), batch.last()) {
+            (Some(_), Some(last)) => paste.target_of(last.page_end()),
+            (_, None) | (None, _) => pages.end,
+        };
+        if !batch.is_empty() {
+            // Extents come without blocks here, which would be refused.
+            namespace.probe(1)?;
+        }
+        self.carve(namespace, pages.start, done);
+        for extent in batch {
             let shared = ByteRange {
                 start: paste.target_of(extent.start.max(start)),
                 end: paste.target_of(extent.end().min(end)),
@@ -152,13 +174,14 @@ impl Content {
                 self.add(part);
             }
         }
+        Ok(done)
     }
 
     /// Copies the first bytes of a range: up to the next change between bytes and a hole in the source, or as many as
     /// one block of it holds, or as many as memory is there for. Returns where it ended.
     fn copy_some(&mut self, namespace: &Arc<Namespace>, paste: &Paste<'_>, range: ByteRange) -> Result<u64> {
         let source = paste.source_of(range.start);
-        let extent = paste.clip.extents_from(source).first();
+        let extent = paste.clip.extent_from(source);
         match extent.filter(|extent| extent.start <= source) {
             Some(extent) => {
                 let end = extent.end().min(paste.source_of(range.end));

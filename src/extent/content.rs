@@ -1,5 +1,6 @@
 //! The content of one file: its length, its extents, and the edits that every operation is made of.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::map::Map;
@@ -67,6 +68,12 @@ impl Content {
     /// The blocks of all extents, in the order of the file; one that several extents share comes for each.
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
         self.map.iter_from(0).map(|extent| &extent.block)
+    }
+
+    /// Bytes charged for the nodes of the map that are not in `seen`, where those of other contents are entered by their
+    /// address, and these, too.
+    pub fn node_bytes(&self, seen: &mut HashSet<usize>) -> u64 {
+        self.map.charged_bytes(seen)
     }
 
     /// Sets the length, at most `FILE_SIZE_MAX`: cut bytes give their memory back, new bytes are a hole.
@@ -161,28 +168,22 @@ impl Content {
         self.block_size = namespace.block_size();
     }
 
-    /// Turns `start..end` into a hole without asking for memory. `end` is at a page unless no extent has bytes
+    /// Turns `start..end` into a hole, without memory but for the nodes that it changes and shares. `end` is at a page unless no extent has bytes
     /// behind it in its page.
     ///
     /// A private block is cut, and bytes behind `end` move to its front. A block with bytes on both sides is shared by
     /// the two extents that remain, which frees nothing: [`Content::carve`] does better.
     pub(super) fn cut(&mut self, start: u64, end: u64) {
-        if let Some(over) = self.map.covering(end)
-            && over.start < end
-        {
-            let first = over.start;
-            let right = if first < start {
-                over.part(end, over.end())
-            } else {
-                let over = self
-                    .map
-                    .remove(first)
-                    .expect("the map holds what it has just shown");
-                self.held -= over.held();
-                self.extents -= 1;
-                over.into_tail(end)
-            };
-            self.add(right);
+        if let Some(over) = self.map.covering(end).filter(|over| over.start < end) {
+            if over.start < start {
+                let right = over.part(end, over.end());
+                self.shorten(start);
+                return self.add(right);
+            }
+            let (first, old_len) = (over.start, over.len);
+            let new_len = block_len(over.end() - end);
+            self.map.cut_front(first, end);
+            self.resized(old_len, new_len);
         }
         self.shorten(start);
         self.drop_extents(start, end);
@@ -197,16 +198,12 @@ impl Content {
 
     /// Cuts the extent that begins before `end` and reaches over it.
     fn shorten(&mut self, end: u64) {
-        let Some(extent) = self.map.at_or_before_mut(end) else {
+        let Some(extent) = self.map.covering(end).filter(|extent| extent.start < end) else {
             return;
         };
-        if extent.start == end || extent.end() <= end {
-            return;
-        }
-        let old_len = extent.len;
-        extent.len = block_len(end - extent.start);
-        extent.trim_block();
-        let new_len = extent.len;
+        let (start, old_len) = (extent.start, extent.len);
+        let new_len = block_len(end - start);
+        self.map.cut_back(start, new_len);
         self.resized(old_len, new_len);
     }
 
@@ -216,7 +213,7 @@ impl Content {
     /// # Errors
     /// `NoSpace`, `QuotaExceeded` where there is no memory for the copy; then nothing has changed.
     pub(super) fn detach(&mut self, namespace: &Arc<Namespace>, start: u64, end: u64) -> Result<()> {
-        let Some(extent) = self.map.at_or_before_mut(start) else {
+        let Some(extent) = self.map.exclusive_mut(start) else {
             return Ok(());
         };
         if extent.start == start || extent.end() <= end || !extent.is_private() {

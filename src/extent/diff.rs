@@ -35,13 +35,17 @@ impl Content {
     /// Ranges in which the bytes of two contents of one namespace differ, ascending and apart: whole pages, cut at the
     /// end of the longer content. Where only one has bytes at all they differ, even if they are zeros.
     ///
-    /// Takes time in proportion to the extents, and to the bytes that are not shared.
+    /// Takes time in proportion to the extents in nodes that are not shared, and to the bytes that are not.
     pub fn differences(&self, other: &Self) -> Vec<ByteRange> {
         let both = self.len.min(other.len);
         let mut found = Ranges::default();
         let mut at = 0;
         let (mut left, mut right) = (Vec::new(), Vec::new());
         while at < both {
+            if let Some(shared) = self.map.shared_until(&other.map, at) {
+                at = shared;
+                continue;
+            }
             let (a, b) = (Piece::at(&self.map, at), Piece::at(&other.map, at));
             let range = ByteRange {
                 start: at,
@@ -71,6 +75,28 @@ impl Content {
             });
         }
         found.cut(longer)
+    }
+
+    /// Whether two contents of one namespace have the same bytes before `offset`, found without a look at the bytes:
+    /// `false` also where equal bytes are in different blocks.
+    pub(super) fn is_same_until(&self, other: &Self, offset: u64) -> bool {
+        let mut at = 0;
+        while at < offset {
+            if let Some(shared) = self.map.shared_until(&other.map, at) {
+                at = shared;
+                continue;
+            }
+            let (a, b) = (Piece::at(&self.map, at), Piece::at(&other.map, at));
+            let range = ByteRange {
+                start: at,
+                end: a.end.min(b.end).min(offset),
+            };
+            if !same_bytes(a.extent, b.extent, range) {
+                return false;
+            }
+            at = range.end;
+        }
+        true
     }
 }
 

@@ -16,7 +16,8 @@ impl Content {
     ///
     /// # Errors
     /// `NoSpace`, `QuotaExceeded` where the last page of the range is shared and has bytes behind the range, which
-    /// then need a page of their own. On an error nothing has changed.
+    /// then need a page of their own, or where nothing at all is left and the range lies in the middle of a shared block.
+    /// On an error nothing has changed.
     pub fn punch(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
         if range.is_empty() {
             return Ok(());
@@ -32,11 +33,22 @@ impl Content {
             return Ok(());
         }
         match self.detach(namespace, range.start, end) {
+            Ok(()) if self.divides(range.start, end) => {
+                // What comes without a block is not to come without end.
+                namespace.probe(1)?;
+                self.cut(range.start, end);
+            }
             Ok(()) => self.cut(range.start, end),
             // The range lies in one extent, which was found to be private.
             Err(_) => self.zero_others(ByteRange { end, ..range }, &[]),
         }
         Ok(())
+    }
+
+    /// Whether the middle of one extent is to go, which leaves two.
+    fn divides(&self, start: u64, end: u64) -> bool {
+        let over = self.map.covering(end);
+        over.is_some_and(|over| over.start < start)
     }
 
     /// Backs a range with memory that reads as zeros where there was a hole; the length stays. Blocks shared with
@@ -152,9 +164,11 @@ impl Content {
         let mut copies = Vec::new();
         let mut at = range.start;
         while at < range.end {
-            let extent = self.map.at_or_before_mut(at).expect("the range has no holes");
+            let extent = self.map.exclusive_mut(at);
+            let is_private = extent.is_some_and(|extent| extent.is_private());
+            let extent = self.map.at_or_before(at).expect("the range has no holes");
             let end = extent.end().min(range.end);
-            if !extent.is_private() {
+            if !is_private {
                 copies.push(extent.patched(namespace, at, Data::Zeros(end - at))?);
             }
             at = end;
@@ -168,7 +182,7 @@ impl Content {
         let mut copies = copies.iter().peekable();
         let mut at = range.start;
         while at < range.end {
-            let extent = self.map.at_or_before_mut(at).expect("the range has no holes");
+            let extent = self.map.at_or_before(at).expect("the range has no holes");
             let end = extent.end().min(range.end);
             if copies.next_if(|copy| copy.start == page_floor(at)).is_none() {
                 let slice = extent.slice(at, end);

@@ -1,8 +1,10 @@
 //! The map from file offsets to extents: cloned in constant time, copied on write, inline while it holds one extent.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::node::{Child, Node};
+use super::node::Node;
+use super::overlay::Overlay;
 use super::run::Extent;
 use crate::{Error, ErrorKind, Result};
 
@@ -16,6 +18,8 @@ pub(super) enum Map {
     One(Extent),
     /// Two extents or more.
     Tree(Arc<Node>),
+    /// A tree whose root others share, and a few extents that only this map has.
+    Over(Arc<Overlay>),
 }
 
 impl Map {
@@ -25,15 +29,29 @@ impl Map {
             Self::Empty => None,
             Self::One(extent) => Some(extent).filter(|extent| extent.start <= offset),
             Self::Tree(root) => root.at_or_before(offset),
+            Self::Over(overlay) => overlay.at_or_before(offset),
         }
     }
 
     /// Like [`Map::at_or_before`], for changes of anything but the start; makes the way to the extent private.
     pub(super) fn at_or_before_mut(&mut self, offset: u64) -> Option<&mut Extent> {
+        self.flatten();
+        match self {
+            Self::One(extent) => Some(extent).filter(|extent| extent.start <= offset),
+            Self::Tree(root) => Arc::make_mut(root).at_or_before_mut(offset),
+            Self::Empty | Self::Over(_) => None,
+        }
+    }
+
+    /// Like [`Map::at_or_before`], for changes of length and bytes; `None` also where the way to the extent is shared,
+    /// which its block is as well then.
+    pub(super) fn exclusive_mut(&mut self, offset: u64) -> Option<&mut Extent> {
+        self.settle();
         match self {
             Self::Empty => None,
             Self::One(extent) => Some(extent).filter(|extent| extent.start <= offset),
-            Self::Tree(root) => Arc::make_mut(root).at_or_before_mut(offset),
+            Self::Tree(root) => Arc::get_mut(root)?.exclusive_mut(offset),
+            Self::Over(overlay) => Arc::get_mut(overlay)?.own_mut(offset),
         }
     }
 
@@ -44,10 +62,21 @@ impl Map {
 
     /// Extents that start at `offset` or behind, ascending.
     pub(super) fn iter_from(&self, offset: u64) -> Iter<'_> {
-        Iter {
-            map: self,
-            run: self.run_from(offset),
-        }
+        let (tree, run, own): (_, &[Extent], &[Extent]) = match self {
+            Self::Empty => (None, &[], &[]),
+            Self::One(extent) if extent.start < offset => (None, &[], &[]),
+            Self::One(extent) => (None, std::slice::from_ref(extent), &[]),
+            Self::Tree(root) => (Some(root), root.run_from(offset), &[]),
+            Self::Over(overlay) => {
+                let base = overlay.base();
+                (
+                    Some(base),
+                    base.run_from(offset),
+                    overlay.own_in(offset, u64::MAX),
+                )
+            }
+        };
+        Iter { tree, run, own }
     }
 
     /// Extents with a byte in `start..end`, ascending.
@@ -56,114 +85,289 @@ impl Map {
         self.iter_from(first).take_while(move |extent| extent.start < end)
     }
 
-    /// Adds an extent; none may start there.
+    /// Adds an extent; none may have a byte in its pages.
     pub(super) fn insert(&mut self, extent: Extent) {
+        if let Err(extent) = self.lay(extent) {
+            self.flatten();
+            self.plant(extent);
+        }
+    }
+
+    /// Drops the extents that start in `start..end`, showing each to `gone`, in no particular order.
+    pub(super) fn remove_range(&mut self, start: u64, end: u64, gone: &mut dyn FnMut(&Extent)) {
+        let first = self.iter_from(start).next();
+        if first.is_none_or(|extent| extent.start >= end) {
+            return;
+        }
+        if let Some(overlay) = self.losing(start, end) {
+            while let Some(first) = overlay.own_in(start, end).first().map(|own| own.start) {
+                overlay.remove(first).iter().for_each(&mut *gone);
+            }
+        } else {
+            match self {
+                Self::Tree(root) => Arc::make_mut(root).remove_range(start, end, gone),
+                Self::One(extent) => {
+                    gone(extent);
+                    *self = Self::Empty;
+                }
+                Self::Empty | Self::Over(_) => {}
+            }
+        }
+        self.shrink();
+    }
+
+    /// Cuts the extent that starts at `start` to its first `len` bytes, and its block, if that is private.
+    pub(super) fn cut_back(&mut self, start: u64, len: u32) {
+        let extent = match self.own(start) {
+            true => self.exclusive_mut(start),
+            false => self.at_or_before_mut(start),
+        };
+        let extent = extent.expect("the map has the extent");
+        debug_assert_eq!(extent.start, start);
+        extent.len = len;
+        extent.trim_block();
+    }
+
+    /// Takes the bytes before `to` from the extent that starts at `start` and ends behind `to`; of a private block they
+    /// are freed.
+    pub(super) fn cut_front(&mut self, start: u64, to: u64) {
+        if self.own(start)
+            && let Self::Over(overlay) = self
+            && let Some(overlay) = Arc::get_mut(overlay)
+            && overlay.can_move(start, to)
+            && let Some(extent) = overlay.remove(start)
+        {
+            return overlay.insert(extent.into_tail(to));
+        }
+        self.flatten();
+        let extent = self.uproot(start).expect("the map has the extent");
+        self.plant(extent.into_tail(to));
+    }
+
+    /// Where the stretch around `offset` ends in which two maps share a node; `None` where they do not.
+    pub(super) fn shared_until(&self, other: &Self, offset: u64) -> Option<u64> {
+        let (a, b) = (self.layers()?, other.layers()?);
+        let until = a.0.shared_until(b.0, offset)?;
+        [a.1, b.1]
+            .into_iter()
+            .flatten()
+            .try_fold(until, |until, overlay| {
+                Some(until.min(overlay.bare_until(offset)?))
+            })
+    }
+
+    /// What is charged for the nodes that are not in `seen`, which has those of other maps and gets these.
+    pub(super) fn charged_bytes(&self, seen: &mut HashSet<usize>) -> u64 {
+        let mut charged = 0;
+        if let Self::Over(overlay) = self
+            && seen.insert(Arc::as_ptr(overlay) as usize)
+        {
+            charged += overlay.charged_bytes();
+        }
+        let mut nodes: Vec<&Arc<Node>> = self.layers().map(|(root, _)| root).into_iter().collect();
+        while let Some(node) = nodes.pop() {
+            if seen.insert(Arc::as_ptr(node) as usize) {
+                charged += node.charged_bytes();
+                nodes.extend(node.children());
+            }
+        }
+        charged
+    }
+
+    /// Verifies the shape of tree and overlay.
+    ///
+    /// # Errors
+    /// `Corrupt`, saying what is wrong.
+    pub(super) fn check(&self) -> Result<()> {
+        let checked = match self {
+            Self::Empty | Self::One(_) => Ok(()),
+            Self::Tree(root) => root.check().map(drop),
+            Self::Over(overlay) => overlay.check(),
+        };
+        let small = self.layers().is_some_and(|(root, _)| root.len() < 2);
+        match (checked, small) {
+            (Ok(()), false) => Ok(()),
+            (Ok(()), true) => Err(Error::new(
+                ErrorKind::Corrupt,
+                "the extent map's root has one item",
+            )),
+            (Err(what), _) => Err(Error::new(ErrorKind::Corrupt, what)),
+        }
+    }
+
+    /// The tree, and the overlay above it.
+    fn layers(&self) -> Option<(&Arc<Node>, Option<&Overlay>)> {
+        match self {
+            Self::Empty | Self::One(_) => None,
+            Self::Tree(root) => Some((root, None)),
+            Self::Over(overlay) => Some((overlay.base(), Some(overlay))),
+        }
+    }
+
+    /// Puts an extent into the overlay, above a part of which it may be; hands it back where there is no use for an
+    /// overlay, or no room in it.
+    fn lay(&mut self, extent: Extent) -> std::result::Result<(), Extent> {
+        self.settle();
+        match self {
+            Self::Tree(root) if Arc::strong_count(root) > 1 => {
+                *self = Self::Over(Arc::new(Overlay::new(Arc::clone(root), extent)));
+            }
+            Self::Over(overlay) if !overlay.is_full() => Arc::make_mut(overlay).insert(extent),
+            Self::Empty | Self::One(_) | Self::Tree(_) | Self::Over(_) => return Err(extent),
+        }
+        Ok(())
+    }
+
+    /// Makes the extent that starts at `start` one of a private overlay; `false` where [`Map::lay`] does not.
+    fn own(&mut self, start: u64) -> bool {
+        self.settle();
+        if let Self::Over(overlay) = self
+            && !overlay.own_in(start, start + 1).is_empty()
+        {
+            // A copy, where others share it.
+            Arc::make_mut(overlay);
+            return true;
+        }
+        let copy = match self {
+            Self::Tree(_) | Self::Over(_) => self.at_or_before(start).cloned(),
+            Self::Empty | Self::One(_) => None,
+        };
+        copy.is_some_and(|copy| self.lay(copy).is_ok())
+    }
+
+    /// The overlay, private, if the extents that start in `start..end` can be taken out of it. Else there is none
+    /// any more.
+    fn losing(&mut self, start: u64, end: u64) -> Option<&mut Overlay> {
+        self.settle();
+        let is_possible = match &*self {
+            Self::Over(overlay) => {
+                let own = overlay.own_in(start, end).len();
+                let mut shown = self.iter_from(start).take_while(|extent| extent.start < end);
+                shown.nth(own).is_none() && overlay.can_lose(start, end)
+            }
+            Self::Empty | Self::One(_) | Self::Tree(_) => false,
+        };
+        if !is_possible {
+            self.flatten();
+        }
+        match self {
+            Self::Over(overlay) => Some(Arc::make_mut(overlay)),
+            Self::Empty | Self::One(_) | Self::Tree(_) => None,
+        }
+    }
+
+    /// Brings the overlay into the tree once no other map shares its root: nothing is copied for that.
+    fn settle(&mut self) {
+        if let Self::Over(overlay) = self
+            && Arc::get_mut(overlay).is_some_and(Overlay::is_base_private)
+        {
+            self.flatten();
+        }
+    }
+
+    /// Brings the overlay into the tree, whose nodes are copied on the way to each change.
+    fn flatten(&mut self) {
+        let overlay = match std::mem::take(self) {
+            Self::Over(overlay) => overlay,
+            other => {
+                *self = other;
+                return;
+            }
+        };
+        let parts = Arc::unwrap_or_clone(overlay).into_parts();
+        *self = Self::Tree(parts.base);
+        for start in parts.hidden {
+            self.uproot(start);
+        }
+        parts.own.into_iter().for_each(|extent| self.plant(extent));
+    }
+
+    /// Adds an extent to the tree.
+    fn plant(&mut self, extent: Extent) {
         match std::mem::take(self) {
             Self::Empty => *self = Self::One(extent),
             Self::One(other) => {
                 let mut extents = vec![other, extent];
                 extents.sort_unstable_by_key(|extent| extent.start);
-                *self = Self::Tree(Arc::new(Node::Leaf(extents)));
+                *self = Self::Tree(Arc::new(Node::leaf(extents)));
             }
             Self::Tree(mut root) => {
                 if let Some(right) = Arc::make_mut(&mut root).insert(extent) {
-                    root = Arc::new(Node::Inner(vec![Child::new(root), right]));
+                    root = Arc::new(Node::above(root, right));
                 }
                 *self = Self::Tree(root);
             }
+            Self::Over(_) => unreachable!("an overlay takes extents, or is brought into the tree first"),
         }
     }
 
-    /// Takes out the extent that starts at `start`.
-    pub(super) fn remove(&mut self, start: u64) -> Option<Extent> {
+    /// Takes an extent out of the tree.
+    fn uproot(&mut self, start: u64) -> Option<Extent> {
         let removed = match self {
             Self::Tree(root) => Arc::make_mut(root).remove(start),
-            Self::One(extent) if extent.start != start => None,
-            Self::One(_) | Self::Empty => match std::mem::take(self) {
+            Self::One(extent) if extent.start == start => match std::mem::take(self) {
                 Self::One(extent) => Some(extent),
-                Self::Empty | Self::Tree(_) => None,
+                Self::Empty | Self::Tree(_) | Self::Over(_) => None,
             },
+            Self::One(_) | Self::Empty | Self::Over(_) => None,
         };
         self.shrink();
         removed
     }
 
-    /// Drops the extents that start in `start..end`, showing each to `gone`, in no particular order.
-    pub(super) fn remove_range(&mut self, start: u64, end: u64, gone: &mut dyn FnMut(&Extent)) {
-        if self
-            .run_from(start)
-            .first()
-            .is_none_or(|extent| extent.start >= end)
-        {
-            return;
-        }
-        match self {
-            Self::Tree(root) => Arc::make_mut(root).remove_range(start, end, gone),
-            Self::One(extent) => {
-                gone(extent);
-                *self = Self::Empty;
-            }
-            Self::Empty => {}
-        }
-        self.shrink();
-    }
-
-    /// Verifies the tree's shape.
-    ///
-    /// # Errors
-    /// `Corrupt`, saying what is wrong.
-    pub(super) fn check(&self) -> Result<()> {
-        match self {
-            Self::Empty | Self::One(_) => Ok(()),
-            Self::Tree(root) if root.len() < 2 => Err(Error::new(
-                ErrorKind::Corrupt,
-                "the extent map's root has one item",
-            )),
-            Self::Tree(root) => match root.check() {
-                Ok(_) => Ok(()),
-                Err(what) => Err(Error::new(ErrorKind::Corrupt, what)),
-            },
-        }
-    }
-
-    fn run_from(&self, offset: u64) -> &[Extent] {
-        match self {
-            Self::Empty => &[],
-            Self::One(extent) if extent.start < offset => &[],
-            Self::One(extent) => std::slice::from_ref(extent),
-            Self::Tree(root) => root.run_from(offset),
-        }
-    }
-
-    /// Takes away root levels that removals left with fewer than two items.
+    /// Takes away an overlay or root levels that removals left without items, and a root with one.
     fn shrink(&mut self) {
+        if let Self::Over(overlay) = self
+            && overlay.own().is_empty()
+        {
+            *self = Self::Tree(Arc::clone(overlay.base()));
+        }
         while let Self::Tree(root) = self
             && root.len() < 2
         {
-            *self = match (root.only_child(), &**root) {
+            *self = match (root.only_child(), root.only_extent()) {
                 (Some(child), _) => Self::Tree(Arc::clone(child)),
-                (None, Node::Leaf(extents)) => extents.first().cloned().map_or(Self::Empty, Self::One),
-                (None, Node::Inner(_)) => Self::Empty,
+                (None, Some(extent)) => Self::One(extent.clone()),
+                (None, None) => Self::Empty,
             };
         }
     }
 }
 
-/// Extents of a map, ascending.
+/// Extents of a map, ascending: those of the tree merged with those of the overlay, which hide some of them.
 pub(super) struct Iter<'a> {
-    map: &'a Map,
+    tree: Option<&'a Arc<Node>>,
     run: &'a [Extent],
+    own: &'a [Extent],
+}
+
+impl<'a> Iter<'a> {
+    /// The next extent of the tree.
+    fn step(&mut self) -> Option<&'a Extent> {
+        let (extent, rest) = self.run.split_first()?;
+        self.run = match (rest, self.tree) {
+            ([], Some(tree)) => tree.run_from(extent.end()),
+            (rest, _) => rest,
+        };
+        Some(extent)
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = &'a Extent;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (extent, rest) = self.run.split_first()?;
-        self.run = match rest {
-            [] => self.map.run_from(extent.end()),
-            rest => rest,
+        let Some((own, rest)) = self.own.split_first() else {
+            return self.step();
         };
-        Some(extent)
+        if self.run.first().is_some_and(|base| base.page_end() <= own.start) {
+            return self.step();
+        }
+        // An extent of the tree that begins here is hidden.
+        if self.run.first().is_some_and(|base| base.start <= own.start) {
+            self.step();
+        }
+        self.own = rest;
+        Some(own)
     }
 }

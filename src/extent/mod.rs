@@ -35,6 +35,7 @@ mod diff;
 mod hole;
 mod map;
 mod node;
+mod overlay;
 mod read;
 mod run;
 mod write;

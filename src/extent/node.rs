@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::run::Extent;
+use crate::grid::Charge;
+use crate::limits::NODE_COST;
 
 /// Most items in a node.
 pub(super) const NODE_MAX: usize = 64;
@@ -17,8 +19,15 @@ const MERGED_MAX: usize = NODE_MAX - NODE_MIN;
 /// 1. Items ascend, and a node holds 1 to [`NODE_MAX`] of them.
 /// 2. All leaves of a tree are equally deep.
 /// 3. A child's `first` is the start of the first extent below it.
+/// 4. The charge is what the memory of the node's items costs.
+pub(super) struct Node {
+    items: Items,
+    charge: Charge,
+}
+
+/// What a node holds.
 #[derive(Clone)]
-pub(super) enum Node {
+enum Items {
     /// Extents, ascending.
     Leaf(Vec<Extent>),
     /// Subtrees, ascending.
@@ -32,6 +41,21 @@ pub(super) struct Child {
     node: Arc<Node>,
 }
 
+// With the counts of its `Arc` and the heap's own words, and those of its items, it fits NODE_COST.
+const _: () = assert!(size_of::<Node>() + 48 <= NODE_COST as usize);
+
+/// Bytes charged for memory of that many items, and for what holds them.
+pub(super) fn cost<T>(items: &Vec<T>) -> u64 {
+    NODE_COST + (items.capacity() * size_of::<T>()) as u64
+}
+
+/// A copy takes no more memory than it needs, and is charged for.
+impl Clone for Node {
+    fn clone(&self) -> Self {
+        Self::with(self.items.clone(), |bytes| self.charge.another(bytes))
+    }
+}
+
 impl Child {
     /// A child for a node that is not empty.
     pub(super) fn new(node: Arc<Node>) -> Self {
@@ -41,52 +65,113 @@ impl Child {
 }
 
 impl Node {
+    /// A leaf of at least one extent.
+    pub(super) fn leaf(extents: Vec<Extent>) -> Self {
+        let first = extents.first().expect("a leaf holds at least one extent");
+        let charge = Charge::beside(&first.block, cost(&extents));
+        Self {
+            items: Items::Leaf(extents),
+            charge,
+        }
+    }
+
+    /// A node above two others, which are equally deep.
+    pub(super) fn above(left: Arc<Self>, right: Child) -> Self {
+        let children = vec![Child::new(left), right];
+        let charge = children[0].node.charge.another(cost(&children));
+        Self {
+            items: Items::Inner(children),
+            charge,
+        }
+    }
+
+    fn with(items: Items, charge: impl FnOnce(u64) -> Charge) -> Self {
+        let charge = charge(items.cost());
+        Self { items, charge }
+    }
+
+    /// Charges for items that have come.
+    fn recharge(&mut self) {
+        let cost = self.items.cost();
+        if cost != self.charge.bytes() {
+            self.charge.set(cost);
+        }
+    }
+
+    /// What is charged for this node alone.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        self.charge.bytes()
+    }
+
+    /// The nodes below this one; a leaf has none.
+    pub(super) fn children(&self) -> impl Iterator<Item = &Arc<Self>> {
+        let children = match &self.items {
+            Items::Leaf(_) => &[],
+            Items::Inner(children) => children.as_slice(),
+        };
+        children.iter().map(|child| &child.node)
+    }
+
     /// Start of the first extent; `None` only while a removal is under way.
     fn first(&self) -> Option<u64> {
-        match self {
-            Self::Leaf(extents) => extents.first().map(|extent| extent.start),
-            Self::Inner(children) => children.first().map(|child| child.first),
+        match &self.items {
+            Items::Leaf(extents) => extents.first().map(|extent| extent.start),
+            Items::Inner(children) => children.first().map(|child| child.first),
         }
     }
 
     /// Number of items.
     pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Leaf(extents) => extents.len(),
-            Self::Inner(children) => children.len(),
+        match &self.items {
+            Items::Leaf(extents) => extents.len(),
+            Items::Inner(children) => children.len(),
         }
     }
 
     /// The last extent that starts at `offset` or before.
     pub(super) fn at_or_before(&self, offset: u64) -> Option<&Extent> {
-        match self {
-            Self::Leaf(extents) => {
+        match &self.items {
+            Items::Leaf(extents) => {
                 let behind = extents.partition_point(|extent| extent.start <= offset);
                 extents[..behind].last()
             }
-            Self::Inner(children) => children[child_of(children, offset)?].node.at_or_before(offset),
+            Items::Inner(children) => children[child_of(children, offset)?].node.at_or_before(offset),
         }
     }
 
     /// Like [`Node::at_or_before`], for changes; the nodes on the way become private.
     pub(super) fn at_or_before_mut(&mut self, offset: u64) -> Option<&mut Extent> {
-        match self {
-            Self::Leaf(extents) => {
+        match &mut self.items {
+            Items::Leaf(extents) => {
                 let behind = extents.partition_point(|extent| extent.start <= offset);
                 extents[..behind].last_mut()
             }
-            Self::Inner(children) => {
+            Items::Inner(children) => {
                 let at = child_of(children, offset)?;
                 Arc::make_mut(&mut children[at].node).at_or_before_mut(offset)
             }
         }
     }
 
+    /// Like [`Node::at_or_before_mut`]; `None` also where a node on the way is shared.
+    pub(super) fn exclusive_mut(&mut self, offset: u64) -> Option<&mut Extent> {
+        match &mut self.items {
+            Items::Leaf(extents) => {
+                let behind = extents.partition_point(|extent| extent.start <= offset);
+                extents[..behind].last_mut()
+            }
+            Items::Inner(children) => {
+                let at = child_of(children, offset)?;
+                Arc::get_mut(&mut children[at].node)?.exclusive_mut(offset)
+            }
+        }
+    }
+
     /// Extents that start at `offset` or behind, as far as one leaf holds them; empty only where there are none.
     pub(super) fn run_from(&self, offset: u64) -> &[Extent] {
-        match self {
-            Self::Leaf(extents) => &extents[extents.partition_point(|extent| extent.start < offset)..],
-            Self::Inner(children) => children[child_of(children, offset).unwrap_or(0)..]
+        match &self.items {
+            Items::Leaf(extents) => &extents[extents.partition_point(|extent| extent.start < offset)..],
+            Items::Inner(children) => children[child_of(children, offset).unwrap_or(0)..]
                 .iter()
                 .map(|child| child.node.run_from(offset))
                 .find(|run| !run.is_empty())
@@ -94,32 +179,49 @@ impl Node {
         }
     }
 
+    /// Where the stretch around `offset` ends in which two trees share a node; `None` where they do not.
+    pub(super) fn shared_until(self: &Arc<Self>, other: &Arc<Self>, offset: u64) -> Option<u64> {
+        if Arc::ptr_eq(self, other) {
+            return Some(u64::MAX);
+        }
+        let (Items::Inner(a), Items::Inner(b)) = (&self.items, &other.items) else {
+            return None;
+        };
+        let (at_a, at_b) = (child_of(a, offset)?, child_of(b, offset)?);
+        let shared = a[at_a].node.shared_until(&b[at_b].node, offset)?;
+        let ends = [a.get(at_a + 1), b.get(at_b + 1)];
+        let ends = ends.into_iter().flatten().map(|next| next.first);
+        Some(ends.fold(shared, u64::min))
+    }
+
     /// Adds an extent whose start is not in the subtree; a full node splits and returns its right half.
     pub(super) fn insert(&mut self, extent: Extent) -> Option<Child> {
-        let right = match self {
-            Self::Leaf(extents) => {
+        let right = match &mut self.items {
+            Items::Leaf(extents) => {
                 let at = extents.partition_point(|other| other.start < extent.start);
-                Self::Leaf(insert_or_split(extents, at, extent)?)
+                insert_or_split(extents, at, extent).map(Items::Leaf)
             }
-            Self::Inner(children) => {
+            Items::Inner(children) => {
                 let at = child_of(children, extent.start).unwrap_or(0);
                 let child = &mut children[at];
                 child.first = child.first.min(extent.start);
                 let split = Arc::make_mut(&mut child.node).insert(extent)?;
-                Self::Inner(insert_or_split(children, at + 1, split)?)
+                insert_or_split(children, at + 1, split).map(Items::Inner)
             }
         };
+        self.recharge();
+        let right = Self::with(right?, |bytes| self.charge.another(bytes));
         Some(Child::new(Arc::new(right)))
     }
 
     /// Takes out the extent that starts at `start`.
     pub(super) fn remove(&mut self, start: u64) -> Option<Extent> {
-        match self {
-            Self::Leaf(extents) => {
+        match &mut self.items {
+            Items::Leaf(extents) => {
                 let at = extents.binary_search_by_key(&start, |extent| extent.start).ok()?;
                 Some(extents.remove(at))
             }
-            Self::Inner(children) => {
+            Items::Inner(children) => {
                 let at = child_of(children, start)?;
                 let removed = Arc::make_mut(&mut children[at].node).remove(start)?;
                 settle(children, at);
@@ -130,20 +232,24 @@ impl Node {
 
     /// Drops the extents that start in `start..end`, showing each to `gone`; the node may end empty.
     pub(super) fn remove_range(&mut self, start: u64, end: u64, gone: &mut dyn FnMut(&Extent)) {
-        match self {
-            Self::Leaf(extents) => {
+        match &mut self.items {
+            Items::Leaf(extents) => {
                 let from = extents.partition_point(|extent| extent.start < start);
                 let to = extents.partition_point(|extent| extent.start < end);
                 extents.drain(from..to).for_each(|extent| gone(&extent));
             }
-            Self::Inner(children) => {
+            Items::Inner(children) => {
                 let from = child_of(children, start).unwrap_or(0);
                 let to = children.partition_point(|child| child.first < end);
-                if from + 2 < to {
-                    let whole = children.drain(from + 1..to - 1);
+                // What goes whole is not copied first.
+                let goes = |child: &Child| child.first >= start && child.node.last() < Some(end);
+                let first_whole = from + usize::from(!goes(&children[from]));
+                let end_whole = to - usize::from(to > first_whole && !goes(&children[to - 1]));
+                if first_whole < end_whole {
+                    let whole = children.drain(first_whole..end_whole);
                     whole.for_each(|child| child.node.for_each(gone));
                 }
-                let edges = from..to.min(from + 2);
+                let edges = from..to - end_whole.saturating_sub(first_whole);
                 for child in &mut children[edges.clone()] {
                     Arc::make_mut(&mut child.node).remove_range(start, end, gone);
                 }
@@ -153,19 +259,35 @@ impl Node {
         }
     }
 
+    /// Start of the last extent; `None` only while a removal is under way.
+    fn last(&self) -> Option<u64> {
+        match &self.items {
+            Items::Leaf(extents) => extents.last().map(|extent| extent.start),
+            Items::Inner(children) => children.last()?.node.last(),
+        }
+    }
+
     /// Shows each extent to `visit`.
     fn for_each(&self, visit: &mut dyn FnMut(&Extent)) {
-        match self {
-            Self::Leaf(extents) => extents.iter().for_each(visit),
-            Self::Inner(children) => children.iter().for_each(|child| child.node.for_each(visit)),
+        match &self.items {
+            Items::Leaf(extents) => extents.iter().for_each(visit),
+            Items::Inner(children) => children.iter().for_each(|child| child.node.for_each(visit)),
         }
     }
 
     /// The only child of an inner node that has no other.
     pub(super) fn only_child(&self) -> Option<&Arc<Self>> {
-        match self {
-            Self::Inner(children) if children.len() == 1 => Some(&children[0].node),
-            Self::Inner(_) | Self::Leaf(_) => None,
+        match &self.items {
+            Items::Inner(children) if children.len() == 1 => Some(&children[0].node),
+            Items::Inner(_) | Items::Leaf(_) => None,
+        }
+    }
+
+    /// The only extent of a leaf that has no other.
+    pub(super) fn only_extent(&self) -> Option<&Extent> {
+        match &self.items {
+            Items::Leaf(extents) if extents.len() == 1 => extents.first(),
+            Items::Leaf(_) | Items::Inner(_) => None,
         }
     }
 
@@ -174,19 +296,32 @@ impl Node {
         if self.len() == 0 || self.len() > NODE_MAX {
             return Err("a node of the extent map is empty or overfull");
         }
-        match self {
-            Self::Leaf(extents) if extents.is_sorted_by(|a, b| a.start < b.start) => Ok(0),
-            Self::Leaf(_) => Err("extents are out of order"),
-            Self::Inner(children) => check_children(children),
+        if self.charge.bytes() != self.items.cost() {
+            return Err("a node of the extent map is charged wrongly");
+        }
+        match &self.items {
+            Items::Leaf(extents) if extents.is_sorted_by(|a, b| a.start < b.start) => Ok(0),
+            Items::Leaf(_) => Err("extents are out of order"),
+            Items::Inner(children) => check_children(children),
         }
     }
 
     /// Moves the items of a right neighbour of equal depth to the end of this node.
-    fn append(&mut self, right: Arc<Self>) {
-        match (self, Arc::unwrap_or_clone(right)) {
-            (Self::Leaf(left), Self::Leaf(mut right)) => left.append(&mut right),
-            (Self::Inner(left), Self::Inner(mut right)) => left.append(&mut right),
+    fn append(&mut self, right: &Self) {
+        match (&mut self.items, &right.items) {
+            (Items::Leaf(left), Items::Leaf(right)) => join(left, right),
+            (Items::Inner(left), Items::Inner(right)) => join(left, right),
             _ => unreachable!("neighbours in the extent map are equally deep"),
+        }
+        self.recharge();
+    }
+}
+
+impl Items {
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Leaf(extents) => cost(extents),
+            Self::Inner(children) => cost(children),
         }
     }
 }
@@ -221,6 +356,11 @@ fn insert_or_split<T>(items: &mut Vec<T>, at: usize, item: T) -> Option<Vec<T>> 
     Some(right)
 }
 
+fn join<T: Clone>(left: &mut Vec<T>, right: &[T]) {
+    left.reserve_exact(right.len());
+    left.extend_from_slice(right);
+}
+
 /// Restores the invariants around a child from which something was removed.
 fn settle(children: &mut Vec<Child>, at: usize) {
     let Some(first) = children[at].node.first() else {
@@ -239,7 +379,7 @@ fn settle(children: &mut Vec<Child>, at: usize) {
     };
     if let Some(left) = pairs.into_iter().flatten().find(fits) {
         let right = children.remove(left + 1);
-        Arc::make_mut(&mut children[left].node).append(right.node);
+        Arc::make_mut(&mut children[left].node).append(&right.node);
     }
 }
 

@@ -32,8 +32,8 @@ impl Extent {
         u64::from(class_bytes(self.len))
     }
 
-    /// Whether the block may be written to. True only for an extent that was reached through
-    /// `Map::at_or_before_mut` or taken out of the map: another map may share the node otherwise.
+    /// Whether the block may be written to. True only for an extent that was reached through `Map::exclusive_mut` or
+    /// taken out of the map: another map may share the node otherwise.
     pub(super) fn is_private(&self) -> bool {
         !self.block.is_shared()
     }

@@ -6,6 +6,8 @@ mod model;
 
 use std::sync::{Arc, RwLock};
 
+use super::map::Map;
+use super::run::Extent;
 use super::{Content, ReadPlan};
 use crate::ErrorKind;
 use crate::grid::{Grid, GridConfig, Namespace, class_bytes};
@@ -63,6 +65,14 @@ fn write(content: &mut Content, namespace: &Arc<Namespace>, start: u64, len: u64
     let written = content.write(namespace, start, &pattern(start, len)).unwrap();
     assert_eq!(written as u64, len);
     content.check().unwrap();
+}
+
+/// Takes the extent that starts there out of a map.
+fn take(map: &mut Map, start: u64) -> Extent {
+    let mut taken = Vec::new();
+    map.remove_range(start, start + 1, &mut |extent| taken.push(extent.clone()));
+    assert_eq!(taken.len(), 1);
+    taken.remove(0)
 }
 
 fn filled(namespace: &Arc<Namespace>, len: u64) -> Content {
@@ -629,17 +639,17 @@ fn check_finds_each_damage() {
     damaged(&|content| content.map.at_or_before_mut(0).unwrap().len += 1);
     damaged(&|content| content.map.at_or_before_mut(0).unwrap().block_offset = 1);
     damaged(&|content| {
-        let mut extent = content.map.remove(2 * BLOCK).unwrap();
+        let mut extent = take(&mut content.map, 2 * BLOCK);
         extent.start -= 4096;
         content.map.insert(extent);
     });
     damaged(&|content| {
-        let mut extent = content.map.remove(2 * BLOCK).unwrap();
+        let mut extent = take(&mut content.map, 2 * BLOCK);
         extent.start += 4096;
         content.map.insert(extent);
     });
     damaged(&|content| {
-        let mut extent = content.map.remove(2 * BLOCK).unwrap();
+        let mut extent = take(&mut content.map, 2 * BLOCK);
         extent.start += 5;
         content.map.insert(extent);
     });

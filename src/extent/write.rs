@@ -85,23 +85,27 @@ impl Content {
     fn put_run(&mut self, namespace: &Arc<Namespace>, start: u64, data: Data<'_>) -> Result<()> {
         let end = start + data.len();
         let region = start - start % u64::from(namespace.block_size());
-        if let Some(extent) = self.map.at_or_before_mut(start)
+        if let Some(extent) = self.map.exclusive_mut(start)
             && extent.start >= region
             && (extent.end() >= start || extent.page_end() > start)
+            && extent.is_private()
+            && extent.takes(start, end)
         {
-            if extent.is_private() && extent.takes(start, end) {
-                let old_len = extent.len;
-                extent.put(start, data)?;
-                let new_len = extent.len;
-                if new_len > old_len {
-                    self.resized(old_len, new_len);
-                    self.drop_extents(start + 1, end);
-                }
-                return Ok(());
+            let old_len = extent.len;
+            extent.put(start, data)?;
+            let new_len = extent.len;
+            if new_len > old_len {
+                self.resized(old_len, new_len);
+                self.drop_extents(start + 1, end);
             }
-            if extent.page_end() > start {
-                return self.put_copied(namespace, start, data);
-            }
+            return Ok(());
+        }
+        if self
+            .map
+            .at_or_before(start)
+            .is_some_and(|extent| extent.page_end() > start)
+        {
+            return self.put_copied(namespace, start, data);
         }
         let first = page_floor(start);
         let block = data.new_block(namespace, block_len(start - first))?;

@@ -6,7 +6,6 @@ use super::inode::{Inode, MODE_MASK, Meta, S_ISGID, S_ISUID, S_IXGRP};
 use super::volume::Volume;
 use super::xattr_store;
 use crate::Result;
-use crate::limits::EXTENT_COST;
 use crate::range::ByteRange;
 use crate::vfs::{Attr, FileKind, Ino, SetAttr, TimeOrNow};
 
@@ -44,9 +43,6 @@ pub(super) fn setattr(volume: &Volume, ino: Ino, changes: &SetAttr) -> Result<At
     if capable && (chown || changes.size.is_some()) {
         remove_capability(volume, &change, &inode);
     }
-    if changes.size.is_some() {
-        settle_shared(volume, &change, &inode)?;
-    }
     Ok(inode.attr())
 }
 
@@ -80,21 +76,6 @@ fn clear_privileges(kind: FileKind, meta: &mut Meta) {
 /// File capabilities do not survive a change of content or owner (capabilities(7)).
 fn remove_capability(volume: &Volume, change: &Change<'_>, inode: &Writable<'_>) {
     change.charging(|| xattr_store::remove_capability(volume, &mut inode.meta_mut()));
-}
-
-/// Gives back what was charged for extents made by copies that are there no more.
-pub(super) fn settle_shared(volume: &Volume, change: &Change<'_>, inode: &Writable<'_>) -> Result<()> {
-    if inode.meta().shared_cost == 0 {
-        return Ok(());
-    }
-    change.charging(|| {
-        let due = inode.content()?.extent_count() * EXTENT_COST;
-        let mut meta = inode.meta_mut();
-        let surplus = meta.shared_cost.saturating_sub(due);
-        meta.shared_cost -= surplus;
-        volume.namespace.release(surplus);
-        Ok(())
-    })
 }
 
 /// Renews the access time by the rule of relatime: when it is not younger than the last change, or a day old.

@@ -3,14 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use super::directory::entry_cost;
 use super::inode::{Body, Directory, Inode};
 use super::snapshot;
+use super::snapshot::record::Kept;
 use super::volume::Volume;
-use crate::limits::BLOCK_COST;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
+
+/// How often nodes are counted while files come to their end, and how long to wait in between.
+const NODE_ATTEMPTS: u32 = 50;
+/// See [`NODE_ATTEMPTS`].
+const NODE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a check went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,12 +47,13 @@ struct Tally {
 
 impl Volume {
     /// Verifies every structure of the volume: names, link counts, extents, snapshots, accounting. Operations that
-    /// change names wait meanwhile.
+    /// change names wait meanwhile, and for a moment all that change something.
     ///
     /// # Errors
     /// `Corrupt`, naming the first rule that does not hold and where.
     pub fn check(&self) -> Result<CheckReport> {
         let _managing = self.managing.lock();
+        self.check_nodes()?;
         let snapshots = self.snapshots.read();
         let _structure = self.structure.write();
         let inodes = self.table.snapshot();
@@ -61,6 +69,42 @@ impl Volume {
         tally.charged_bytes += snapshot::check::check(self, &snapshots)?;
         tally.compare_totals(self)?;
         Ok(tally.report)
+    }
+
+    /// Compares what is charged for the nodes of extent maps with those in living files and records, shared ones once.
+    /// All changes wait meanwhile. What ends just now is charged a moment longer than it is found, so it is looked again.
+    fn check_nodes(&self) -> Result<()> {
+        let _no_changes = self.snapshots.write();
+        let (mut charged, mut counted) = (0, 0);
+        for _ in 0..NODE_ATTEMPTS {
+            charged = self.namespace.node_bytes();
+            counted = self.count_nodes();
+            if charged == counted {
+                return Ok(());
+            }
+            thread::sleep(NODE_PAUSE);
+        }
+        Err(corrupt(format!(
+            "{charged} bytes charged for nodes of extent maps, {counted} counted"
+        )))
+    }
+
+    fn count_nodes(&self) -> u64 {
+        let mut seen = HashSet::new();
+        let mut counted = 0;
+        for inode in self.table.snapshot() {
+            if let Ok(content) = inode.content() {
+                counted += content.node_bytes(&mut seen);
+            }
+        }
+        for (_, versions) in self.history.all() {
+            for version in versions {
+                if let Kept::File(content) = &version.record.body {
+                    counted += content.node_bytes(&mut seen);
+                }
+            }
+        }
+        counted
     }
 }
 
@@ -136,8 +180,7 @@ impl Tally {
     }
 
     fn compare_totals(&self, volume: &Volume) -> Result<()> {
-        let usage = volume.namespace.usage();
-        let charged = usage.metadata_bytes - usage.blocks * BLOCK_COST;
+        let charged = volume.namespace.charged_bytes();
         if charged != self.charged_bytes || volume.table.len() != self.report.inodes {
             let context = format!(
                 "{charged} bytes charged for metadata, {} counted; {} inodes known, {} counted",

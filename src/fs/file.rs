@@ -1,15 +1,14 @@
-//! The bytes of regular files: read, write, fallocate, seek, copy. All but the copy take no lock above the content's.
+//! The bytes of regular files: read, write, fallocate, seek, copy.
 
 use std::sync::Arc;
 
-use super::attributes::{content_changed, settle_shared, touch_atime};
+use super::attributes::{content_changed, touch_atime};
 use super::inode::Inode;
 use super::snapshot::list::Snapshots;
 use super::snapshot::place::is_shown;
 use super::snapshot::view::View;
 use super::volume::Volume;
 use crate::extent::{Clip, Content};
-use crate::limits::EXTENT_COST;
 use crate::range::ByteRange;
 use crate::vfs::{CopyRange, Fallocate, Ino, SeekTo, WriteAt, Written};
 use crate::{Error, ErrorKind, Result};
@@ -88,7 +87,7 @@ pub(super) fn fallocate(volume: &Volume, ino: Ino, range: ByteRange, mode: Fallo
     }
     drop(content);
     content_changed(volume, &change, &inode, false);
-    settle_shared(volume, &change, &inode)
+    Ok(())
 }
 
 pub(super) fn seek(volume: &Volume, ino: Ino, offset: u64, to: SeekTo) -> Result<u64> {
@@ -114,7 +113,7 @@ pub(super) fn copy_range(volume: &Volume, copy: &CopyRange, clear_privileges: bo
             "source and target overlap in one file",
         ));
     }
-    let change = volume.change_names();
+    let change = volume.change();
     let target = change.inode(copy.target)?;
     target.require_file()?;
     let source = Source::find(volume, change.snapshots(), copy.source)?;
@@ -122,15 +121,9 @@ pub(super) fn copy_range(volume: &Volume, copy: &CopyRange, clear_privileges: bo
     if clip.is_empty() {
         return Ok(0);
     }
-    // Where source and target lie differently in their blocks, an extent becomes two.
-    let cost = 2 * clip.extent_count() * EXTENT_COST;
-    volume.namespace.charge(cost)?;
-    let pasted = target
+    let copied = target
         .content_mut()?
-        .paste(&volume.namespace, copy.target_offset, &clip);
-    target.meta_mut().shared_cost += cost;
-    settle_shared(volume, &change, &target)?;
-    let copied = pasted?;
+        .paste(&volume.namespace, copy.target_offset, &clip)?;
     content_changed(volume, &change, &target, clear_privileges);
     if let Source::Living(source) = &source {
         touch_atime(volume, source);

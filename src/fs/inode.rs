@@ -95,8 +95,6 @@ pub(super) struct Meta {
     pub(super) btime: Timestamp,
     /// `None` where there are none, so that the many inodes without pay one word.
     pub(super) xattrs: Option<Box<Xattrs>>,
-    /// Bytes charged for extents that range copies made: at most `EXTENT_COST` for each extent there is.
-    pub(super) shared_cost: u64,
 }
 
 impl Meta {
@@ -112,7 +110,6 @@ impl Meta {
             ctime: now,
             btime: now,
             xattrs: None,
-            shared_cost: 0,
         }
     }
 
@@ -348,5 +345,5 @@ impl Size {
 /// Bytes charged for a living inode with these attributes, and with a symbolic link's target of that length.
 pub(super) fn inode_cost(meta: &Meta, target_len: usize) -> u64 {
     let xattrs = meta.xattrs.as_deref().map_or(0, xattrs_cost);
-    INODE_COST + target_len as u64 + xattrs + meta.shared_cost
+    INODE_COST + target_len as u64 + xattrs
 }

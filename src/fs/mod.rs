@@ -39,7 +39,7 @@
 //! entries, meta -> records shard (History) -> lost entries (Record) -> list of records (Snapshot)
 //! ```
 //! Reading and seeking take none of the first four. Writing and preallocating pass the gate, which is `snapshots`, and
-//! take `structure` only for the moment in which the inode is kept; a copy charges for what it shares.
+//! take `structure` only for the moment in which the inode is kept; the nodes of extent maps are charged without it.
 
 mod acl;
 mod attributes;

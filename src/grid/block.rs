@@ -74,6 +74,11 @@ impl Block {
         self.0.memory.truncate(&self.0.home.account, len);
     }
 
+    /// What the block is charged to.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.0.home.account
+    }
+
     fn memory(&self) -> &Memory {
         &self.0.memory
     }

@@ -23,7 +23,8 @@ pub struct Usage {
     pub stored_bytes: u64,
     /// Bytes of memory that these blocks take (size classes).
     pub held_bytes: u64,
-    /// Bytes charged for metadata: [`BLOCK_COST`] per block, and what users of the grid charge for their own.
+    /// Bytes charged for metadata: [`BLOCK_COST`] per block, and what users of the grid charge for their own, the nodes
+    /// of their maps among it.
     pub metadata_bytes: u64,
     /// Bound on held and metadata bytes (budget of the grid; quota of a namespace, `u64::MAX` where none).
     pub limit_bytes: u64,
@@ -39,7 +40,7 @@ impl Usage {
     }
 }
 
-/// A sum with a bound that it never passes, though the bound may be set below it.
+/// A sum with a bound. It passes the bound only where it is told to, and where the bound is set below it.
 struct Meter {
     used: AtomicU64,
     limit: AtomicU64,
@@ -63,6 +64,11 @@ impl Meter {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .is_ok()
+    }
+
+    /// Adds `bytes`, whatever the bound.
+    fn charge_anyway(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn release(&self, bytes: u64) {
@@ -197,6 +203,9 @@ pub(super) struct Account {
     figures: Figures,
     /// What users charged.
     external: AtomicU64,
+    /// What [`Charge`](super::charge::Charge)s hold, apart from the rest: they come and go at any time, so that the rest
+    /// can be compared while they do.
+    nodes: AtomicU64,
 }
 
 impl Account {
@@ -206,6 +215,7 @@ impl Account {
             quota: Apart(Meter::new(quota_bytes.unwrap_or(u64::MAX))),
             figures: Figures::default(),
             external: AtomicU64::new(0),
+            nodes: AtomicU64::new(0),
         }
     }
 
@@ -313,6 +323,26 @@ impl Account {
         self.pool.bell.ring();
     }
 
+    /// Charges metadata past the bound, if need be.
+    pub(super) fn charge_nodes(&self, bytes: u64) {
+        self.quota.charge_anyway(bytes);
+        self.pool.budget.charge_anyway(bytes);
+        self.nodes.fetch_add(bytes, Ordering::Relaxed);
+        self.pool.add_metadata(bytes);
+    }
+
+    /// Returns what [`Account::charge_nodes`] took.
+    pub(super) fn discharge_nodes(&self, bytes: u64) {
+        self.nodes.fetch_sub(bytes, Ordering::Relaxed);
+        self.release_metadata(bytes);
+        self.pool.bell.ring();
+    }
+
+    /// Metadata that is charged by [`Charge`](super::charge::Charge)s.
+    pub(super) fn node_bytes(&self) -> u64 {
+        self.nodes.load(Ordering::Relaxed)
+    }
+
     /// Metadata that users of the grid charged and did not release.
     pub(super) fn external_bytes(&self) -> u64 {
         self.external.load(Ordering::Relaxed)
@@ -329,7 +359,7 @@ impl Account {
             blocks,
             stored_bytes: self.figures.stored_bytes(),
             held_bytes: self.figures.held_bytes(),
-            metadata_bytes: blocks * BLOCK_COST + self.external_bytes(),
+            metadata_bytes: blocks * BLOCK_COST + self.external_bytes() + self.node_bytes(),
             limit_bytes: self.quota.limit.load(Ordering::Relaxed),
         }
     }

@@ -96,7 +96,8 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
     equal(name, "blocks", usage.blocks, counted.blocks)?;
     equal(name, "stored bytes", usage.stored_bytes, counted.stored_bytes)?;
     equal(name, "held bytes", usage.held_bytes, counted.held_bytes)?;
-    let charged = counted.held_bytes + counted.blocks * BLOCK_COST + account.external_bytes();
+    let charged =
+        counted.held_bytes + counted.blocks * BLOCK_COST + account.external_bytes() + account.node_bytes();
     equal(name, "charged bytes", account.used_bytes(), charged)
 }
 

@@ -36,6 +36,7 @@ mod bell;
 mod bits;
 mod block;
 mod budget;
+mod charge;
 mod check;
 mod class;
 mod figures;
@@ -52,6 +53,7 @@ mod slab;
 
 pub use block::Block;
 pub use budget::Usage;
+pub use charge::Charge;
 pub use class::class_bytes;
 pub use grid::{Grid, GridConfig};
 pub use index::{BlockIndex, Slice};

@@ -144,6 +144,16 @@ impl Namespace {
         self.account().discharge(bytes);
     }
 
+    /// What [`Namespace::charge`] took and [`Namespace::release`] did not return.
+    pub fn charged_bytes(&self) -> u64 {
+        self.account().external_bytes()
+    }
+
+    /// What is charged by [`Charge`](super::Charge).
+    pub fn node_bytes(&self) -> u64 {
+        self.account().node_bytes()
+    }
+
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.home.account
     }

@@ -26,7 +26,7 @@ impl Pair {
                     self.model.range(..=start).next_back().map(|(start, _)| *start)
                 );
                 if let Some(first) = found {
-                    let removed = self.map.remove(first).unwrap();
+                    let removed = super::take(&mut self.map, first);
                     assert_eq!(Some(removed.len), self.model.remove(&first));
                 }
             }

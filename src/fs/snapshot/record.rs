@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::extent::Content;
 use crate::fs::directory::Entries;
 use crate::fs::inode::{Body, Inode, Meta, Size, xattrs_cost};
-use crate::limits::{EXTENT_COST, RECORD_COST};
+use crate::limits::RECORD_COST;
 use crate::vfs::{Attr, FileKind, Ino};
 
 /// The state of an inode before a change.
@@ -103,14 +103,13 @@ impl Record {
         self.meta.attr(ino, self.kind, rdev, size)
     }
 
-    /// Bytes charged for the record, with the entries that it holds by now. The living file copies the nodes of the
-    /// extent map that it changes, at last all of them.
+    /// Bytes charged for the record, with the entries that it holds by now. The nodes of a file's extent map, of which the
+    /// living file copies those that it changes, are charged on their own.
     pub(in crate::fs) fn cost(&self) -> u64 {
         let body = match &self.body {
-            Kept::File(content) => content.extent_count() * EXTENT_COST,
             Kept::Directory(directory) => directory.lost.lock().charged(),
             Kept::Symlink(target) => target.len() as u64,
-            Kept::Special(_) | Kept::Absent => 0,
+            Kept::File(_) | Kept::Special(_) | Kept::Absent => 0,
         };
         RECORD_COST + body + self.meta.xattrs.as_deref().map_or(0, xattrs_cost)
     }
