@@ -32,6 +32,12 @@ impl Clip {
         self.range.is_empty()
     }
 
+    /// The source as it was.
+    #[cfg(test)]
+    pub(super) fn source(&self) -> &Content {
+        &self.source
+    }
+
     /// The first extent with a byte at `offset` in the source or behind.
     fn extent_from(&self, offset: u64) -> Option<&Extent> {
         self.source.map.overlapping(offset, self.range.end).next()

@@ -63,6 +63,16 @@ impl ReadPlan {
         out.len()
     }
 
+    /// The pinned blocks.
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &crate::grid::Block> {
+        let pieces: Vec<&Extent> = match &self.pieces {
+            Pieces::Few(pieces) => pieces.iter().flatten().collect(),
+            Pieces::Many(pieces) => pieces.iter().collect(),
+        };
+        pieces.into_iter().map(|piece| &piece.block)
+    }
+
     /// Copies pieces, and zeros for the holes before them; returns where the last one ends.
     fn copy_pieces<'a>(&self, pieces: impl Iterator<Item = &'a Extent>, out: &mut [u8]) -> usize {
         let mut filled = 0;

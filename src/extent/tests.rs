@@ -1,5 +1,6 @@
 //! The rules of contents, one by one.
 
+mod clones;
 mod diff;
 mod map;
 mod model;

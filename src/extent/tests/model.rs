@@ -2,6 +2,7 @@
 //!
 //! `OKAPI_SEED` replays a run, `OKAPI_OPS` sets the number of operations of each.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::copied;
@@ -14,7 +15,7 @@ use crate::range::{ByteRange, page_ceil, page_floor};
 
 /// Offsets stay below this.
 const LEN_MAX: u64 = 400 << 10;
-const SIDES: usize = 3;
+const SIDES: usize = 4;
 const PINS_MAX: usize = 4;
 
 /// Splitmix64.
@@ -242,9 +243,10 @@ impl Run {
             62..=66 => self.zero(at, range),
             67..=71 => self.allocate(at, range),
             72..=75 => self.pin_plan(at, range),
-            76..=80 => self.pin_clip(at, range),
-            81..=89 => self.paste(at, range.start),
-            90..=91 => self.sides[at] = self.sides[index(self.random.below(SIDES as u64))].clone(),
+            76..=79 => self.pin_clip(at, range),
+            80..=86 => self.paste(at, range.start),
+            87..=88 => self.copy_whole(at),
+            89..=91 => self.sides[at] = self.sides[index(self.random.below(SIDES as u64))].clone(),
             92 => self.sides[at] = Side::default(),
             _ => self.unpin(),
         }
@@ -336,13 +338,7 @@ impl Run {
     }
 
     fn pin_clip(&mut self, at: usize, range: ByteRange) {
-        let side = &self.sides[at];
-        let clip = side.content.clip(range);
-        let copied = Copied {
-            start: range.start.min(side.len()),
-            bytes: side.expected(range).to_vec(),
-            pages: side.pages.clone(),
-        };
+        let (clip, copied) = self.sides[at].clip(range);
         self.pin(Pin::Clip(clip, copied));
     }
 
@@ -389,6 +385,72 @@ impl Run {
         let result = self.sides[at].content.paste(&self.namespace, offset, clip);
         let Some(done) = self.done(result) else { return };
         assert!(done == clip.len() || (self.tight && done > 0));
+        self.sides[at].pasted(offset, done, copied, self.tight);
+    }
+
+    /// Copies all of another side, in pieces, as programs do.
+    fn copy_whole(&mut self, at: usize) {
+        let from = index(self.random.below(SIDES as u64));
+        let whole = self.sides[from].len();
+        if from == at || whole == 0 {
+            return;
+        }
+        self.sides[at].set_len(0);
+        let mut offset = 0;
+        while offset < whole {
+            let len = match self.random.below(3) {
+                0 => 1 + self.random.below(whole - offset),
+                _ => whole - offset,
+            };
+            let range = ByteRange {
+                start: offset,
+                end: offset + len,
+            };
+            let (clip, copied) = self.sides[from].clip(range);
+            let result = self.sides[at].content.paste(&self.namespace, offset, &clip);
+            let Some(done) = self.done(result) else { return };
+            self.sides[at].pasted(offset, done, &copied, self.tight);
+            offset += done;
+        }
+    }
+
+    /// The blocks and nodes that there are, are those of the sides and of what is pinned: none is held unseen.
+    fn compare_totals(&self) {
+        let clips = self.pins.iter().filter_map(|pin| match pin {
+            Pin::Clip(clip, _) => Some(clip.source()),
+            Pin::Plan(..) => None,
+        });
+        let contents: Vec<&Content> = self.sides.iter().map(|side| &side.content).chain(clips).collect();
+        let mut nodes = HashSet::new();
+        let node_bytes: u64 = contents
+            .iter()
+            .map(|content| content.node_bytes(&mut nodes))
+            .sum();
+        assert_eq!(self.namespace.node_bytes(), node_bytes);
+        let blocks = contents.iter().flat_map(|content| content.blocks());
+        let mut blocks: HashSet<u64> = blocks.map(|block| block.index().get()).collect();
+        for pin in &self.pins {
+            if let Pin::Plan(plan, _) = pin {
+                blocks.extend(plan.blocks().map(|block| block.index().get()));
+            }
+        }
+        assert_eq!(self.namespace.usage().blocks, blocks.len() as u64);
+    }
+}
+
+impl Side {
+    /// Pins a range, and what it should hold.
+    fn clip(&self, range: ByteRange) -> (Clip, Copied) {
+        let copied = Copied {
+            start: range.start.min(self.len()),
+            bytes: self.expected(range).to_vec(),
+            pages: self.pages.clone(),
+        };
+        (self.content.clip(range), copied)
+    }
+
+    /// Notes that the first `done` bytes of a clip were pasted.
+    fn pasted(&mut self, offset: u64, done: u64, copied: &Copied, tight: bool) {
         if done == 0 {
             return;
         }
@@ -396,10 +458,9 @@ impl Run {
             start: offset,
             end: offset + done,
         };
-        let side = &mut self.sides[at];
-        side.put(offset, &copied.bytes[..index(done)]);
-        if !self.tight {
-            side.mark(range, false);
+        self.put(offset, &copied.bytes[..index(done)]);
+        if !tight {
+            self.mark(range, false);
         }
         for page in (page_floor(range.start)..range.end).step_by(4096) {
             let target = ByteRange {
@@ -413,7 +474,7 @@ impl Run {
                 .get(index(first)..=index(last))
                 .is_some_and(|pages| pages.contains(&true))
             {
-                side.mark(target, true);
+                self.mark(target, true);
             }
         }
     }
@@ -446,6 +507,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
             run.sides.iter().for_each(|side| side.content.check().unwrap());
         }
         if op % 32 == 0 {
+            run.compare_totals();
             run.sides.iter().for_each(|side| {
                 side.compare(ByteRange {
                     start: 0,
