@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::copied;
 use crate::ErrorKind;
 use crate::Result;
+use crate::extent::map::Map;
 use crate::extent::{Clip, Content, ReadPlan};
 use crate::grid::{Grid, GridConfig, Namespace};
 use crate::limits::PAGE_SIZE;
@@ -215,6 +216,8 @@ struct Run {
     tight: bool,
     sides: [Side; SIDES],
     pins: Vec<Pin>,
+    /// Times that a side was found with an overlay above a shared tree.
+    overlays: u64,
 }
 
 impl Run {
@@ -415,7 +418,9 @@ impl Run {
     }
 
     /// The blocks and nodes that there are, are those of the sides and of what is pinned: none is held unseen.
-    fn compare_totals(&self) {
+    fn compare_totals(&mut self) {
+        let is_over = |side: &&Side| matches!(side.content.map, Map::Over(_));
+        self.overlays += self.sides.iter().filter(is_over).count() as u64;
         let clips = self.pins.iter().filter_map(|pin| match pin {
             Pin::Clip(clip, _) => Some(clip.source()),
             Pin::Plan(..) => None,
@@ -499,6 +504,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         tight,
         sides: Default::default(),
         pins: Vec::new(),
+        overlays: 0,
     };
     for op in 0..ops {
         let (at, range) = run.step();
@@ -519,6 +525,8 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
     while !run.pins.is_empty() {
         run.unpin();
     }
+    println!("{} overlays were seen", run.overlays);
+    assert!(run.overlays > ops / 1000, "overlays are to be tested");
     drop(run);
     let usage = namespace.usage();
     assert_eq!(
