@@ -2,8 +2,9 @@
 //!
 //! [`model`] is a deliberately simple filesystem that says what every operation must answer. [`vfs_driver`] plays
 //! the same operations through [`okapi::vfs::Vfs`], [`mount_driver`] through system calls on a mounted tree, and
-//! [`harness`] mounts what the tests need and takes it away again.
+//! [`harness`] mounts what the tests need and takes it away again; [`bench`] is what the benchmarks have in common.
 
+pub mod bench;
 pub mod harness;
 pub mod model;
 pub mod mount_driver;

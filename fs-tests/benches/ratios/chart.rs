@@ -1,8 +1,9 @@
 //! The results as a drawing: a bar for each ratio, on a logarithmic scale, in colours for light and dark pages.
 
 use crate::contender::RECIPES;
-use crate::report::{Row, figure};
+use crate::report::Row;
 use crate::workload::Measure;
+use fs_tests::bench::report::figure;
 use std::fmt::Write as _;
 
 /// Where a page shows the drawing.

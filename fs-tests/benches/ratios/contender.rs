@@ -1,10 +1,10 @@
 //! What is measured, and how each comes to be mounted.
 
-use fs_tests::harness::{Place, Scratch, Tmpfs, binary, run};
-use nix::mount::{MntFlags, umount2};
+use fs_tests::bench::mounted::{Image, Mounted};
+use fs_tests::bench::program::target_dir;
+use fs_tests::harness::{binary, run};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,60 +75,50 @@ const fn recipe(name: &'static str, kind: Kind) -> Recipe {
 impl Recipe {
     /// Mounts it, or tells why that cannot be done here.
     pub(crate) fn mount(&self) -> Result<Contender, String> {
-        let point = Scratch::new();
-        let on_tmpfs = matches!(self.kind, Kind::Shown(..) | Kind::Image(..));
-        let below = on_tmpfs.then(|| Tmpfs::mount(SIZE));
-        let below_path = below.as_ref().map_or(Path::new(""), Place::path);
-        succeed(&mut self.mount_command(point.path(), below_path)?)?;
-        let contender = Contender {
+        Ok(Contender {
             name: self.name,
             counts: matches!(self.kind, Kind::Okapi(_)),
-            point,
-            _below: below,
-        };
-        contender.expect_mounted()?;
-        Ok(contender)
+            mounted: self.mounted()?,
+        })
     }
 
-    fn mount_command(&self, point: &Path, below: &Path) -> Result<Command, String> {
-        let mut command;
+    fn mounted(&self) -> Result<Mounted, String> {
         match self.kind {
-            Kind::Tmpfs => {
-                command = Command::new("mount");
+            Kind::Tmpfs => Mounted::by(|point| {
+                let mut command = Command::new("mount");
                 command.args(["-t", "tmpfs", "-o"]);
                 command.arg(format!("size={SIZE},nr_inodes=0")).arg("tmpfs");
                 command.arg(point);
-            }
-            Kind::Okapi(options) => {
-                command = Command::new(binary());
+                command
+            }),
+            Kind::Okapi(options) => Mounted::by(|point| {
+                let mut command = Command::new(binary());
                 command.args(["mount", "--size", SIZE]).args(options).arg(point);
-            }
+                command
+            }),
             Kind::Shown(program, arguments) => {
                 if arguments.contains(&"io_uring") {
                     expect_uring()?;
                 }
-                command = Command::new(peer(program));
-                command.args(arguments.iter().map(|argument| {
-                    argument
-                        .replace("SHOWN", &below.to_string_lossy())
-                        .replace("POINT", &point.to_string_lossy())
-                }));
+                Mounted::above(SIZE, |point, shown| {
+                    let mut command = Command::new(peer(program));
+                    command.args(arguments.iter().map(|argument| {
+                        argument
+                            .replace("SHOWN", &shown.to_string_lossy())
+                            .replace("POINT", &point.to_string_lossy())
+                    }));
+                    command
+                })
             }
-            Kind::Image(program, arguments) => {
-                let image = below.join("image");
-                make_image(&image).map_err(|err| format!("{}: {err}", image.display()))?;
-                succeed(Command::new(program).args(arguments).arg(&image))?;
-                // the loop device goes with the mount
-                command = Command::new("mount");
-                command.args(["-o", "loop"]).arg(image).arg(point);
-            }
+            Kind::Image(program, arguments) => Mounted::image(
+                &Image {
+                    mkfs: (program, arguments),
+                    len_bytes: IMAGE_BYTES,
+                },
+                SIZE,
+            ),
         }
-        Ok(command)
     }
-}
-
-fn make_image(image: &Path) -> std::io::Result<()> {
-    File::create_new(image)?.set_len(IMAGE_BYTES)
 }
 
 /// Programs fall back to the classic device without a word where the kernel has io_uring switched off.
@@ -144,28 +134,8 @@ fn expect_uring() -> Result<(), String> {
 
 /// Where a program is: what `scripts/peers` built goes first.
 fn peer(program: &str) -> PathBuf {
-    let bench = std::env::current_exe().expect("a running program has a path");
-    let target = bench
-        .ancestors()
-        .nth(3)
-        .expect("a bench lies in target/release/deps");
-    let built = target.join("peers").join(program);
+    let built = target_dir().join("peers").join(program);
     if built.exists() { built } else { program.into() }
-}
-
-/// Runs a program; its complaint in one line where it fails or is not there.
-fn succeed(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|err| match err.kind() {
-        std::io::ErrorKind::NotFound => format!("{program} is not installed"),
-        _ => format!("{program}: {err}"),
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let first = complaint.lines().find(|line| !line.trim().is_empty());
-    Err(first.map_or_else(|| format!("{program}: {}", output.status), str::to_owned))
 }
 
 /// An empty mount; goes with the value.
@@ -173,24 +143,12 @@ pub(crate) struct Contender {
     pub(crate) name: &'static str,
     /// Whether `okapi stat` tells its requests.
     pub(crate) counts: bool,
-    point: Scratch,
-    /// What is shown, or holds the image.
-    _below: Option<Tmpfs>,
+    mounted: Mounted,
 }
 
 impl Contender {
     pub(crate) fn path(&self) -> &Path {
-        self.point.path()
-    }
-
-    fn expect_mounted(&self) -> Result<(), String> {
-        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-        let parent = self.path().parent().expect("a scratch directory lies in another");
-        match (device(self.path()), device(parent)) {
-            (Ok(point), Ok(parent)) if point != parent => Ok(()),
-            (Err(err), _) | (_, Err(err)) => Err(err.to_string()),
-            _ => Err("the program ended well, but nothing is mounted".to_owned()),
-        }
+        self.mounted.path()
     }
 
     /// How often the kernel has asked for which operation so far; empty where nobody counts.
@@ -208,14 +166,5 @@ impl Contender {
             .iter()
             .map(|(name, count)| (name.clone(), count.as_u64().unwrap_or_default()))
             .collect()
-    }
-}
-
-impl Drop for Contender {
-    fn drop(&mut self) {
-        // after a run that failed, files may still be open: then the mount goes when they do
-        if umount2(self.path(), MntFlags::empty()).is_err() {
-            let _ = umount2(self.path(), MntFlags::MNT_DETACH);
-        }
     }
 }

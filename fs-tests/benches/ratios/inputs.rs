@@ -1,11 +1,12 @@
 //! What the workloads work on, made anew on a tmpfs and the same on every machine.
 
+use fs_tests::bench::program::git;
 use fs_tests::harness::{Place, Tmpfs, run};
 use fs_tests::rng::Rng;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Directories of the tree: as many at its top, and in each of these.
 const TREE_PARENTS: usize = 15;
@@ -107,19 +108,6 @@ impl Inputs {
     pub(crate) fn outside(&self) -> PathBuf {
         self.dir.path().join("outside")
     }
-}
-
-/// git in a directory, without the user's settings.
-pub(crate) fn git(dir: &Path) -> Command {
-    let mut command = Command::new("git");
-    command
-        .arg("-C")
-        .arg(dir)
-        .args(["-c", "user.name=a", "-c", "user.email=a@example.org"])
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .stdout(Stdio::null());
-    command
 }
 
 /// Makes a tree like a kernel's include files, and tells their bytes.

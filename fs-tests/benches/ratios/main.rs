@@ -1,13 +1,10 @@
-//! Times common work on okapi and other filesystems against tmpfs: `cargo bench --package fs-tests`, as root.
+//! Times common work on okapi and other filesystems against tmpfs: `cargo bench --bench ratios`, as root.
 //!
 //! What counts is the ratio to tmpfs within a round, never a time. [`options::USAGE`] has the options.
 
 mod chart;
 mod contender;
-mod document;
 mod inputs;
-mod interrupt;
-mod machine;
 mod measure;
 mod memory;
 mod options;
@@ -15,34 +12,31 @@ mod report;
 mod workload;
 
 use contender::{Contender, RECIPES, YARDSTICK};
-use document::Document;
+use fs_tests::bench::document::Document;
+use fs_tests::bench::program::is_installed;
+use fs_tests::bench::{Face, interrupt, machine};
 use inputs::Inputs;
 use measure::Runs;
 use options::Options;
 use report::Row;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use workload::Workload;
 
+const FACE: Face = Face {
+    name: "ratios",
+    usage: options::USAGE,
+};
+/// Names of the marks around the ratios in the document.
+const RATIOS: &str = "ratios";
+/// Names of the marks around the table of memory.
+const MEMORY: &str = "memory";
+
 fn main() -> ExitCode {
-    interrupt::hold_back();
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("ratios: {message}\n\n{}", options::USAGE);
-            return ExitCode::from(2);
-        }
-    };
-    match bench(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("ratios: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    FACE.run(Options::parse, bench)
 }
 
 fn bench(options: &Options) -> Result<(), String> {
-    let mut document = Document::open()?;
+    let mut document = Document::open(&[RATIOS, MEMORY])?;
     let inputs = Inputs::make(options.sizes);
     let mut missing = Vec::new();
     let contenders = contenders(options, &mut missing)?;
@@ -60,7 +54,7 @@ fn bench(options: &Options) -> Result<(), String> {
         );
         let tables = format!("{heading}\n\n{}", report::tables(&rows, &contenders, &missing));
         println!("{tables}");
-        document.replace(document::RATIOS, &format!("{tables}\n\n{}", chart::LINK))?;
+        document.replace(RATIOS, &format!("{tables}\n\n{}", chart::LINK))?;
     }
     let names: Vec<_> = contenders
         .iter()
@@ -71,10 +65,11 @@ fn bench(options: &Options) -> Result<(), String> {
     if wants_memory {
         let table = memory::table(&inputs);
         println!("\n{table}");
-        document.replace(document::MEMORY, &table)?;
+        document.replace(MEMORY, &table)?;
     }
     if options.write_docs {
-        document.save(&chart::draw(&rows, &names))?;
+        document.save()?;
+        document.save_drawing(&chart::draw(&rows, &names))?;
     }
     match rows.iter().any(Row::has_failed) {
         true => Err("some runs failed".to_owned()),
@@ -110,15 +105,6 @@ fn workloads<'a>(options: &Options, inputs: &'a Inputs, missing: &mut Vec<String
     workloads
 }
 
-fn is_installed(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok()
-}
-
 /// Every workload on every contender, round by round.
 fn measure(rounds: usize, workloads: &[Workload<'_>], contenders: &[Contender]) -> Result<Vec<Row>, String> {
     let mut runs: Vec<_> = workloads.iter().map(|_| Runs::new(contenders)).collect();
@@ -126,9 +112,7 @@ fn measure(rounds: usize, workloads: &[Workload<'_>], contenders: &[Contender]) 
         for (workload, runs) in workloads.iter().zip(&mut runs) {
             eprintln!("round {} of {rounds}: {}", round + 1, workload.name);
             runs.play_round(round, workload, contenders);
-            if interrupt::asked() {
-                return Err("interrupted".to_owned());
-            }
+            interrupt::go_on()?;
         }
     }
     let pairs = workloads.iter().zip(&runs);

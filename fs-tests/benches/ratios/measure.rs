@@ -1,8 +1,8 @@
 //! Runs a workload on every contender, and keeps what came of it.
 
 use crate::contender::Contender;
-use crate::interrupt;
 use crate::workload::Workload;
+use fs_tests::bench::{interrupt, order};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -43,16 +43,6 @@ impl Runs {
             let _ = Command::new("rm").arg("-rf").arg(&dir).status();
         }
     }
-}
-
-/// The contenders in turning order, there and back, so that none always follows the same other one.
-fn order(round: usize, count: usize) -> Vec<usize> {
-    let mut order: Vec<_> = (0..count).collect();
-    order.rotate_left(round / 2 % count);
-    if round % 2 == 1 {
-        order.reverse();
-    }
-    order
 }
 
 impl ContenderRuns {

@@ -1,8 +1,8 @@
 //! What a stored byte costs in memory, on tmpfs and on okapi.
 
 use crate::inputs::Inputs;
-use crate::machine::meminfo;
 use crate::workload::{store_stream, unpack};
+use fs_tests::bench::machine::{meminfo, page_cache};
 use fs_tests::harness::{Drive, Place, Tmpfs, pss_bytes};
 use std::path::Path;
 
@@ -52,7 +52,7 @@ fn on_tmpfs(store: impl Fn(&Path)) -> u64 {
 /// Memory of the daemon, and page cache that the kernel adds and can drop again.
 fn on_okapi(store: impl Fn(&Path)) -> (u64, u64) {
     let drive = Drive::mount(&["--size", "1G"]);
-    let measure = || (pss_bytes(drive.pid()), meminfo("Cached") - meminfo("Shmem"));
+    let measure = || (pss_bytes(drive.pid()), page_cache());
     let before = measure();
     store(drive.path());
     let after = measure();

@@ -2,9 +2,10 @@
 
 use crate::contender::{RECIPES, YARDSTICK};
 use crate::inputs::Sizes;
+use fs_tests::bench::options::{names, number};
 
 pub(crate) const USAGE: &str = "\
-usage: cargo bench --package fs-tests -- [OPTION...] [ROW...]
+usage: cargo bench --package fs-tests --bench ratios -- [OPTION...] [ROW...]
 
 Times common work on okapi and other filesystems against tmpfs. Needs root. A ROW is a part of a row's name, or
 `memory`; without any, all are measured.
@@ -27,7 +28,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Takes the command line apart; the error says what is wrong with it.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+    pub(crate) fn parse(words: &mut dyn Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             rounds: 5,
             sizes: &Sizes::FULL,
@@ -41,8 +42,11 @@ impl Options {
                 "--bench" => {}
                 "--quick" => (options.rounds, options.sizes) = (1, &Sizes::QUICK),
                 "--write-docs" => options.write_docs = true,
-                "--rounds" => options.rounds = rounds(&words.next().unwrap_or_default())?,
-                "--contenders" => options.contenders = contenders(&words.next().unwrap_or_default())?,
+                "--rounds" => options.rounds = number(&word, words.next())?,
+                "--contenders" => {
+                    let known = RECIPES.map(|recipe| recipe.name);
+                    options.contenders = names("contender", &known, words.next())?;
+                }
                 _ if word.starts_with('-') => return Err(format!("unknown option '{word}'")),
                 _ => options.rows.push(word),
             }
@@ -57,21 +61,4 @@ impl Options {
     pub(crate) fn wants_row(&self, name: &str) -> bool {
         self.rows.is_empty() || self.rows.iter().any(|part| name.contains(part.as_str()))
     }
-}
-
-fn rounds(word: &str) -> Result<usize, String> {
-    let number = word.parse().ok().filter(|rounds| *rounds > 0);
-    number.ok_or_else(|| format!("--rounds takes a number from 1 on, not '{word}'"))
-}
-
-fn contenders(list: &str) -> Result<Vec<String>, String> {
-    let known = RECIPES.map(|recipe| recipe.name);
-    let check = |name: &str| match known.contains(&name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!(
-            "no contender is called '{name}': there are {}",
-            known.join(", ")
-        )),
-    };
-    list.split(',').map(str::trim).map(check).collect()
 }

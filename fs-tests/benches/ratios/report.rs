@@ -3,8 +3,8 @@
 use crate::contender::Contender;
 use crate::measure::Runs;
 use crate::workload::{Measure, Workload};
+use fs_tests::bench::report::{Spread, figure, not_measured, table};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 /// Requests per operation are told in steps of this, and none below half of it.
@@ -19,13 +19,6 @@ pub(crate) struct Row {
     pub(crate) ratios: Vec<Option<Spread>>,
     /// Of each contender that counts, requests per operation by kind, the most frequent first.
     requests: Vec<Vec<(String, f64)>>,
-}
-
-/// Median and quartiles of the ratios of all rounds.
-pub(crate) struct Spread {
-    first: f64,
-    pub(crate) median: f64,
-    third: f64,
 }
 
 impl Row {
@@ -79,35 +72,6 @@ fn ratio(measure: Measure, time: Duration, base: Duration) -> f64 {
     }
 }
 
-impl Spread {
-    fn new(mut ratios: Vec<f64>) -> Option<Self> {
-        ratios.sort_by(f64::total_cmp);
-        let last = ratios.len().checked_sub(1)?;
-        let [first, median, third] = [1, 2, 3].map(|quarter| {
-            let (below, above) = (last * quarter / 4, (last * quarter).div_ceil(4));
-            let part = (last * quarter % 4) as f64 / 4.0;
-            ratios[below] + (ratios[above] - ratios[below]) * part
-        });
-        Some(Self { first, median, third })
-    }
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, median, third] = [self.first, self.median, self.third].map(figure);
-        write!(f, "{median} ({first} to {third})")
-    }
-}
-
-/// A ratio with as many digits as mean something.
-pub(crate) fn figure(ratio: f64) -> String {
-    match ratio {
-        ..1.0 => format!("{ratio:.2}"),
-        ..10.0 => format!("{ratio:.1}"),
-        _ => format!("{ratio:.0}"),
-    }
-}
-
 /// All tables, with what is left out and why.
 pub(crate) fn tables(rows: &[Row], contenders: &[Contender], missing: &[String]) -> String {
     let names: Vec<_> = contenders
@@ -134,35 +98,14 @@ pub(crate) fn tables(rows: &[Row], contenders: &[Contender], missing: &[String])
         (row.name.as_str(), shorten(cells.collect()))
     });
     parts.extend(table("Requests of the kernel per operation:", &counting, lines));
-    if !missing.is_empty() {
-        parts.push(format!("Not measured:\n\n- {}", missing.join("\n- ")));
-    }
+    parts.extend(not_measured(missing));
     parts.join("\n\n")
-}
-
-/// A table below a line that says what its cells mean; none where it would be empty.
-fn table<'a>(
-    meaning: &str,
-    columns: &[&str],
-    lines: impl Iterator<Item = (&'a str, Vec<String>)>,
-) -> Option<String> {
-    let lines: Vec<_> = lines
-        .map(|(name, cells)| format!("| {name} | {} |", cells.join(" | ")))
-        .collect();
-    let rule = " --- |".repeat(columns.len());
-    (!columns.is_empty() && !lines.is_empty()).then(|| {
-        format!(
-            "{meaning}\n\n| | {} |\n| --- |{rule}\n{}",
-            columns.join(" | "),
-            lines.join("\n")
-        )
-    })
 }
 
 fn ratio_cell(ratio: &Option<Spread>) -> String {
     ratio
         .as_ref()
-        .map_or_else(|| "failed".to_owned(), Spread::to_string)
+        .map_or_else(|| "failed".to_owned(), |ratio| ratio.show(figure))
 }
 
 fn requests_cell(rates: &[(String, f64)]) -> String {

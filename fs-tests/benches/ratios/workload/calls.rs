@@ -1,7 +1,9 @@
 //! System calls on small files and on large ones, by one client and by two.
 
-use super::{Measure, Workload, forget, time};
+use super::{Measure, Workload, forget};
 use crate::inputs::Sizes;
+use fs_tests::bench::stream::{CALL_BYTES, Reader, Stream};
+use fs_tests::bench::time;
 use fs_tests::rng::Rng;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -9,11 +11,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-const MIB: usize = 1 << 20;
 const PAGE: usize = 4096;
 
 /// A thread with a directory of its own and its share of the work.
 struct Client {
+    number: usize,
     dir: PathBuf,
     small_files: usize,
     stream_bytes: usize,
@@ -66,7 +68,7 @@ const fn random(name: &'static str, before: &'static [Step], work: Step) -> Row 
 const fn stream(name: &'static str, before: &'static [Step], work: Step) -> Row {
     Row {
         measure: Measure::Speed,
-        operations: |sizes| sizes.stream_bytes / MIB,
+        operations: |sizes| sizes.stream_bytes / CALL_BYTES,
         ..small(name, before, work)
     }
 }
@@ -121,6 +123,7 @@ fn side_by_side(clients: &[Client], work: Step) {
 impl Client {
     fn new(dir: &Path, number: usize, sizes: &Sizes, clients: usize) -> Self {
         Self {
+            number,
             dir: dir.join(format!("client{number}")),
             small_files: sizes.small_files / clients,
             stream_bytes: sizes.stream_bytes / clients,
@@ -148,6 +151,12 @@ impl Client {
         options.write(true).create(true).truncate(false);
         let file = options.custom_flags(flags).open(self.large());
         file.expect("the large file opens")
+    }
+
+    fn write_stream(&self, flags: i32) {
+        Stream::new(self.number as u64)
+            .write(&self.write_large(flags), self.stream_bytes)
+            .expect("the large file fits");
     }
 
     fn random_offsets(&self) -> impl Iterator<Item = u64> {
@@ -216,38 +225,23 @@ fn write_random(client: &Client) {
 }
 
 fn read(client: &Client) {
-    let mut file = client.open_large();
-    let mut bytes = vec![0; MIB];
-    while file.read(&mut bytes).expect("the large file reads") > 0 {}
+    Reader::new()
+        .read(&client.open_large())
+        .expect("the large file reads");
 }
 
 fn write(client: &Client) {
-    write_stream(&client.write_large(0), client.stream_bytes);
+    client.write_stream(0);
 }
 
 fn write_direct(client: &Client) {
-    write_stream(&client.write_large(libc::O_DIRECT), client.stream_bytes);
-}
-
-/// Writes a file from its start, in calls of a MiB.
-fn write_stream(mut file: &File, len_bytes: usize) {
-    // Direct I/O wants whole pages.
-    let mut memory = vec![0; MIB + PAGE];
-    let start = memory.as_ptr().align_offset(PAGE);
-    let bytes = &mut memory[start..start + MIB];
-    // Neither zeros nor the same twice, which a filesystem might store for nothing.
-    let mut rng = Rng::new(2);
-    for word in bytes.chunks_exact_mut(8) {
-        word.copy_from_slice(&rng.bits().to_le_bytes());
-    }
-    for call in 0..len_bytes / MIB {
-        bytes[..8].copy_from_slice(&call.to_le_bytes());
-        file.write_all(bytes).expect("the large file fits");
-    }
+    client.write_stream(libc::O_DIRECT);
 }
 
 /// Stores a large file in `dir`.
 pub(crate) fn store_stream(sizes: &Sizes, dir: &Path) {
     let file = File::create(dir.join("large")).expect("an empty directory takes a file");
-    write_stream(&file, sizes.stream_bytes);
+    Stream::new(0)
+        .write(&file, sizes.stream_bytes)
+        .expect("the large file fits");
 }

@@ -4,12 +4,13 @@ mod calls;
 mod programs;
 
 use crate::inputs::Inputs;
+use fs_tests::bench::machine::{Caches, drop_caches};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::syncfs;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use calls::store_stream;
 pub(crate) use programs::unpack;
@@ -55,19 +56,13 @@ pub(crate) fn all(inputs: &Inputs) -> Vec<Workload<'_>> {
     all
 }
 
-fn time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
 /// Makes the kernel forget pages, names and attributes of what lies below `dir`, and nothing of the programs that
 /// will run. tmpfs is the kernel's cache, and forgets nothing.
 fn forget(dir: &Path) {
     let root = File::open(dir).expect("the directory is there");
     syncfs(&root).expect("a filesystem syncs");
     forget_pages(dir).expect("what was made can be listed");
-    fs::write("/proc/sys/vm/drop_caches", "2").expect("root may drop caches");
+    drop_caches(Caches::Names);
 }
 
 fn forget_pages(dir: &Path) -> io::Result<()> {

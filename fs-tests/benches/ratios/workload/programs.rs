@@ -1,7 +1,9 @@
 //! Whole programs at work: archives, trees, git, a build, fio and SQLite.
 
-use super::{Measure, Workload, forget, time};
-use crate::inputs::{Inputs, git};
+use super::{Measure, Workload, forget};
+use crate::inputs::Inputs;
+use fs_tests::bench::program::git;
+use fs_tests::bench::time;
 use fs_tests::harness::run;
 use std::path::Path;
 use std::process::{Command, Stdio};

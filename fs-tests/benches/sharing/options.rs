@@ -1,0 +1,82 @@
+//! What is asked for on the command line.
+
+use crate::TABLES;
+use crate::clones::STORES;
+use fs_tests::bench::options::{known_name, names, number};
+
+pub(crate) const USAGE: &str = "\
+usage: cargo bench --package fs-tests --bench sharing -- [OPTION...] [TABLE...]
+
+Shows what sharing saves on okapi, XFS with reflinks, qcow2 with backing files, and tmpfs, which shares nothing.
+Needs root. A TABLE is `clones`, `trees` or `sealing`; without any, all are made.
+
+  --rounds N         how often everything is measured [3]
+  --clones N         clones of the image [254]
+  --image N          length of the image in MiB [64]
+  --contenders LIST  of the clones: names with commas between them [all that are installed]
+  --quick            one round of little work, to see that everything runs
+  --write-docs       put the tables into docs/performance.md";
+
+/// A run of the benchmark.
+pub(crate) struct Options {
+    pub(crate) rounds: usize,
+    /// Clones of the image.
+    pub(crate) clones: usize,
+    /// Length of the image, whole MiB.
+    pub(crate) image_bytes: usize,
+    /// Length of the stream behind which is sealed, whole MiB.
+    pub(crate) stream_bytes: usize,
+    pub(crate) write_docs: bool,
+    /// Names of contenders; all where empty.
+    contenders: Vec<String>,
+    /// Names of tables; all where empty.
+    tables: Vec<String>,
+}
+
+impl Options {
+    /// Takes the command line apart; the error says what is wrong with it.
+    pub(crate) fn parse(words: &mut dyn Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            rounds: 3,
+            clones: 254,
+            image_bytes: 64 << 20,
+            stream_bytes: 1 << 30,
+            write_docs: false,
+            contenders: Vec::new(),
+            tables: Vec::new(),
+        };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                // What cargo adds.
+                "--bench" => {}
+                "--quick" => options.be_quick(),
+                "--write-docs" => options.write_docs = true,
+                "--rounds" => options.rounds = number(&word, words.next())?,
+                "--clones" => options.clones = number(&word, words.next())?,
+                "--image" => options.image_bytes = number(&word, words.next())? << 20,
+                "--contenders" => options.contenders = names("contender", &STORES, words.next())?,
+                _ if word.starts_with('-') => return Err(format!("unknown option '{word}'")),
+                _ => {
+                    let known = TABLES.map(|table| table.name);
+                    options.tables.push(known_name("table", &known, &word)?);
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn be_quick(&mut self) {
+        self.rounds = 1;
+        self.clones = 8;
+        self.image_bytes = 16 << 20;
+        self.stream_bytes = 64 << 20;
+    }
+
+    pub(crate) fn wants_table(&self, name: &str) -> bool {
+        self.tables.is_empty() || self.tables.iter().any(|wanted| wanted == name)
+    }
+
+    pub(crate) fn wants_contender(&self, name: &str) -> bool {
+        self.contenders.is_empty() || self.contenders.iter().any(|wanted| wanted == name)
+    }
+}
