@@ -51,11 +51,7 @@ fn bench(options: &Options) -> Result<(), String> {
     let mut document = Document::open(&TABLES.map(|table| table.name))?;
     for table in TABLES.iter().filter(|table| options.wants_table(table.name)) {
         let mut missing = Vec::new();
-        let mut parts = vec![format!(
-            "{}; rounds: {}; median (quartiles).",
-            machine::description(),
-            options.rounds
-        )];
+        let mut parts = vec![format!("{}; {}.", machine::description(), options.describe())];
         parts.extend((table.make)(options, &mut missing)?);
         parts.extend(not_measured(&missing));
         let text = parts.join("\n\n");

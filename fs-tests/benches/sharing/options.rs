@@ -1,8 +1,9 @@
 //! What is asked for on the command line.
 
 use crate::TABLES;
-use crate::clones::STORES;
+use crate::clones::{STORES, Work};
 use fs_tests::bench::options::{known_name, names, number};
+use fs_tests::harness::Drive;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo bench --package fs-tests --bench sharing -- [OPTION...] [TABLE...]
@@ -14,19 +15,19 @@ Needs root. A TABLE is `clones`, `trees` or `sealing`; without any, all are made
   --clones N         clones of the image [254]
   --image N          length of the image in MiB [64]
   --contenders LIST  of the clones: names with commas between them [all that are installed]
+  --mount OPTIONS    for `okapi mount`, with spaces between them [none]
   --quick            one round of little work, to see that everything runs
   --write-docs       put the tables into docs/performance.md";
 
 /// A run of the benchmark.
 pub(crate) struct Options {
     pub(crate) rounds: usize,
-    /// Clones of the image.
-    pub(crate) clones: usize,
-    /// Length of the image, whole MiB.
-    pub(crate) image_bytes: usize,
+    pub(crate) work: Work,
     /// Length of the stream behind which is sealed, whole MiB.
     pub(crate) stream_bytes: usize,
     pub(crate) write_docs: bool,
+    /// Options of `okapi mount`.
+    mount: Vec<String>,
     /// Names of contenders; all where empty.
     contenders: Vec<String>,
     /// Names of tables; all where empty.
@@ -38,10 +39,13 @@ impl Options {
     pub(crate) fn parse(words: &mut dyn Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             rounds: 3,
-            clones: 254,
-            image_bytes: 64 << 20,
+            work: Work {
+                clones: 254,
+                image_bytes: 64 << 20,
+            },
             stream_bytes: 1 << 30,
             write_docs: false,
+            mount: Vec::new(),
             contenders: Vec::new(),
             tables: Vec::new(),
         };
@@ -52,8 +56,12 @@ impl Options {
                 "--quick" => options.be_quick(),
                 "--write-docs" => options.write_docs = true,
                 "--rounds" => options.rounds = number(&word, words.next())?,
-                "--clones" => options.clones = number(&word, words.next())?,
-                "--image" => options.image_bytes = number(&word, words.next())? << 20,
+                "--clones" => options.work.clones = number(&word, words.next())?,
+                "--image" => options.work.image_bytes = number(&word, words.next())? << 20,
+                "--mount" => {
+                    let words = words.next().unwrap_or_default();
+                    options.mount = words.split_whitespace().map(str::to_owned).collect();
+                }
                 "--contenders" => options.contenders = names("contender", &STORES, words.next())?,
                 _ if word.starts_with('-') => return Err(format!("unknown option '{word}'")),
                 _ => {
@@ -67,9 +75,27 @@ impl Options {
 
     fn be_quick(&mut self) {
         self.rounds = 1;
-        self.clones = 8;
-        self.image_bytes = 16 << 20;
+        self.work = Work {
+            clones: 8,
+            image_bytes: 16 << 20,
+        };
         self.stream_bytes = 64 << 20;
+    }
+
+    /// Mounts a drive of that size, with what is asked for.
+    pub(crate) fn drive(&self, size: &str) -> Drive {
+        let mut options = vec!["--size", size];
+        options.extend(self.mount.iter().map(String::as_str));
+        Drive::mount(&options)
+    }
+
+    /// What the tables are about, in a line of prose.
+    pub(crate) fn describe(&self) -> String {
+        let mount = match self.mount.is_empty() {
+            true => String::new(),
+            false => format!("okapi mount {}; ", self.mount.join(" ")),
+        };
+        format!("{mount}rounds: {}; median (quartiles)", self.rounds)
     }
 
     pub(crate) fn wants_table(&self, name: &str) -> bool {

@@ -3,6 +3,7 @@
 use super::Work;
 use super::store::{Reading, Store, Usage, WRITE_BYTES, write_offset};
 use crate::gauge::Memory;
+use crate::options::Options;
 use fs_tests::bench::machine::{meminfo, used_bytes};
 use fs_tests::bench::mounted::{Image, Mounted};
 use fs_tests::bench::stream::{Reader, Stream};
@@ -17,12 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) const OKAPI: &str = "okapi";
-pub(crate) const XFS: &str = "XFS, reflinks";
-pub(crate) const TMPFS: &str = "tmpfs, full copies";
+pub(crate) const XFS: &str = "XFS reflink";
+pub(crate) const TMPFS: &str = "tmpfs copies";
 
 /// Bound on what okapi and XFS may take.
 const SIZE: &str = "1G";
 const XFS_BYTES: u64 = 1 << 30;
+/// XFS would set 128 KiB aside for each page that is copied, and take them back after minutes.
+const MKFS_XFS: [&str; 5] = ["-q", "-m", "reflink=1", "-d", "cowextsize=1"];
 /// Left to everything else when full copies are made.
 const SPARE_BYTES: u64 = 2 << 30;
 
@@ -41,12 +44,13 @@ pub(super) struct Files {
 
 impl Files {
     /// Mounts one of the three, and writes the image.
-    pub(super) fn open(name: &str, work: Work) -> Result<Self, String> {
+    pub(super) fn open(name: &str, options: &Options) -> Result<Self, String> {
+        let work = options.work;
         let ground = match name {
-            OKAPI => Ground::Okapi(Drive::mount(&["--size", SIZE])),
+            OKAPI => Ground::Okapi(options.drive(SIZE)),
             XFS => Ground::Xfs(Mounted::image(
                 &Image {
-                    mkfs: ("mkfs.xfs", &["-q", "-m", "reflink=1"]),
+                    mkfs: ("mkfs.xfs", &MKFS_XFS),
                     len_bytes: XFS_BYTES,
                 },
                 "2G",

@@ -95,11 +95,8 @@ type Figures = BTreeMap<Line, f64>;
 
 /// The table, below a line about the price of a process.
 pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec<String>, String> {
-    let work = Work {
-        clones: options.clones,
-        image_bytes: options.image_bytes,
-    };
-    let names = available(options, work, missing);
+    let work = options.work;
+    let names = available(options, missing);
     let mut rounds: Vec<Vec<Figures>> = vec![Vec::new(); names.len()];
     let mut starting = Vec::new();
     for round in 0..options.rounds {
@@ -107,7 +104,7 @@ pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec
         for which in order(round, names.len()) {
             interrupt::go_on()?;
             eprintln!("round {} of {}: {}", round + 1, options.rounds, names[which]);
-            let store = open(names[which], work)?;
+            let store = open(names[which], options)?;
             rounds[which].push(measure(&*store, work));
         }
     }
@@ -126,10 +123,10 @@ pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec
 }
 
 /// The stores that are wanted and can be had.
-fn available(options: &Options, work: Work, missing: &mut Vec<String>) -> Vec<&'static str> {
+fn available(options: &Options, missing: &mut Vec<String>) -> Vec<&'static str> {
     let mut names = STORES.to_vec();
     names.retain(|name| options.wants_contender(name));
-    names.retain(|name| match open(name, work) {
+    names.retain(|name| match open(name, options) {
         Ok(_) => true,
         Err(reason) => {
             missing.push(format!("{name}: {reason}"));
@@ -140,10 +137,10 @@ fn available(options: &Options, work: Work, missing: &mut Vec<String>) -> Vec<&'
 }
 
 /// A store with the image in it.
-fn open(name: &str, work: Work) -> Result<Box<dyn Store>, String> {
+fn open(name: &str, options: &Options) -> Result<Box<dyn Store>, String> {
     Ok(match name {
-        overlays::LARGE | overlays::SMALL => Box::new(Overlays::open(name, work)?),
-        _ => Box::new(Files::open(name, work)?),
+        overlays::LARGE | overlays::SMALL => Box::new(Overlays::open(name, options.work)?),
+        _ => Box::new(Files::open(name, options)?),
     })
 }
 

@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) const LARGE: &str = "qcow2, 64 KiB clusters";
-pub(crate) const SMALL: &str = "qcow2, 4 KiB clusters";
+pub(crate) const LARGE: &str = "qcow2 64K";
+pub(crate) const SMALL: &str = "qcow2 4K";
 
 /// An image, and overlays that name it.
 pub(super) struct Overlays {

@@ -7,7 +7,7 @@ use crate::options::Options;
 use fs_tests::bench::machine::{Caches, drop_caches, meminfo, used_bytes};
 use fs_tests::bench::report::{Spread, table};
 use fs_tests::bench::{interrupt, order};
-use fs_tests::harness::{Drive, Place, Tmpfs, run};
+use fs_tests::harness::{Place, Tmpfs, run};
 use inputs::{Tree, trees};
 use std::path::Path;
 use std::process::Command;
@@ -48,7 +48,7 @@ enum Added {
     Okapi(Memory),
 }
 
-const GROUNDS: [fn(&Tree) -> Vec<Added>; 2] = [on_tmpfs, on_okapi];
+const GROUNDS: [fn(&Tree, &Options) -> Vec<Added>; 2] = [on_tmpfs, on_okapi];
 
 /// A table of what each step adds, and one of that against tmpfs.
 pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec<String>, String> {
@@ -59,7 +59,7 @@ pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec
             for which in order(round, GROUNDS.len()) {
                 interrupt::go_on()?;
                 eprintln!("round {} of {}: {}", round + 1, options.rounds, tree.name);
-                added.push(GROUNDS[which](tree));
+                added.push(GROUNDS[which](tree, options));
             }
         }
     }
@@ -179,7 +179,7 @@ fn unpack(tree: &Tree, dir: &Path) {
         .arg(dir));
 }
 
-fn on_tmpfs(tree: &Tree) -> Vec<Added> {
+fn on_tmpfs(tree: &Tree, _: &Options) -> Vec<Added> {
     let tmpfs = Tmpfs::mount(SIZE);
     let measure = || {
         drop_caches(Caches::Names);
@@ -199,8 +199,8 @@ fn on_tmpfs(tree: &Tree) -> Vec<Added> {
     steps.collect()
 }
 
-fn on_okapi(tree: &Tree) -> Vec<Added> {
-    let drive = Drive::mount(&["--size", SIZE]);
+fn on_okapi(tree: &Tree, options: &Options) -> Vec<Added> {
+    let drive = options.drive(SIZE);
     let mut before = Memory::at_rest(&drive);
     let steps = STEPS.iter().map(|step| {
         (step.store)(tree, drive.path());
