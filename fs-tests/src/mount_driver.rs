@@ -1,6 +1,6 @@
 //! Plays the model's operations as system calls on a mounted directory, and dumps what it holds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ use nix::sys::stat::{
 use nix::sys::statvfs::statvfs;
 use nix::sys::time::TimeSpec;
 use nix::sys::uio::{pread, pwrite};
-use nix::unistd::{Gid, Uid, Whence, fchownat, ftruncate, linkat, lseek64, mkdir, symlinkat, unlink};
+use nix::unistd::{Gid, Uid, Whence, fchownat, ftruncate, linkat, lseek64, mkdir, symlinkat, syncfs, unlink};
 
 use crate::model::{
     Answer, AttrAnswer, Fallocation, NodeDump, NodeKind, Op, Outcome, Place, SLOTS, Segment, Span, Target,
@@ -38,6 +38,8 @@ pub struct MountDriver {
     makers: RefCell<Makers>,
     /// Whether the filesystem has FALLOC_FL_ZERO_RANGE; else it is done by punching and allocating.
     zero_range: bool,
+    /// Whether pages may be in the kernel that the filesystem has not heard of.
+    dirty: Cell<bool>,
 }
 
 struct Makers {
@@ -113,6 +115,7 @@ impl MountDriver {
                 rng: Rng::new(seed),
             }),
             zero_range,
+            dirty: Cell::new(false),
         }
     }
 
@@ -124,6 +127,10 @@ impl MountDriver {
     /// # Panics
     /// Where an answer contradicts itself.
     pub fn play(&mut self, op: &Op) -> Outcome {
+        // the filesystem finds data by what it has, and a write that comes late sets times
+        if matches!(op, Op::Seek { .. } | Op::Utimens { .. }) {
+            self.sync()?;
+        }
         match op {
             Op::Open { slot, at } => self.open_slot(*slot, at),
             Op::Close { slot } => Ok(match self.slots[*slot].take() {
@@ -163,6 +170,14 @@ impl MountDriver {
             }
             _ => self.play_data(op),
         }
+    }
+
+    /// Has the kernel write back what was changed through mappings.
+    fn sync(&self) -> Result<(), Errno> {
+        if self.dirty.replace(false) {
+            syncfs(open(&self.root, OFlag::O_RDONLY, Mode::empty())?)?;
+        }
+        Ok(())
     }
 
     fn open_slot(&mut self, slot: usize, at: &Place) -> Outcome {
@@ -293,13 +308,21 @@ impl MountDriver {
                 let map = Mapping::new(&file, span.offset, span.len as usize, false)?;
                 Ok(Answer::Bytes(map.read()))
             }
-            Op::MmapWrite { file, span, fill } => {
+            Op::MmapWrite {
+                file,
+                span,
+                fill,
+                sync,
+            } => {
                 let (file, span) = found!(self.mappable(file, *span)?);
                 if span.len > 0 {
                     let bytes = pattern(*fill, span.len);
                     let mut map = Mapping::new(&file, span.offset, bytes.len(), true)?;
                     map.write(0, &bytes);
-                    map.sync()?;
+                    match sync {
+                        true => map.sync()?,
+                        false => self.dirty.set(true),
+                    }
                 }
                 Ok(Answer::Count(span.len))
             }
@@ -466,6 +489,7 @@ impl MountDriver {
     /// # Errors
     /// As a system call that should have succeeded.
     pub fn dump(&self) -> Result<TreeDump, Errno> {
+        self.sync()?;
         let mut dump = TreeDump::default();
         let mut todo = vec![(Vec::new(), self.root.clone())];
         while let Some((below, path)) = todo.pop() {

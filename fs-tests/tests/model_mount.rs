@@ -18,6 +18,15 @@ const FEATURES: Features = Features {
     raw: false,
     inodes: 80,
     pages: 1000,
+    sharing: false,
+};
+
+/// Few files, most of whose bytes are copies.
+const SHARING: Features = Features {
+    inodes: 24,
+    pages: 500,
+    sharing: true,
+    ..FEATURES
 };
 
 /// One filesystem under comparison.
@@ -62,13 +71,13 @@ fn step(op: &Op, model: &mut Model, sides: &mut [Side]) -> Result<(), String> {
     }
 }
 
-fn run(name: &str, places: &[(&dyn Place, bool)], ops: u64) {
+fn run(name: &str, features: Features, places: &[(&dyn Place, bool)], ops: u64) {
     let seed = from_env_or_time(name);
     let sides: &mut [Side] = &mut places
         .iter()
         .map(|(place, zero_range)| Side::new(*place, *zero_range, seed))
         .collect::<Vec<_>>();
-    let mut generator = Generator::new(seed, FEATURES);
+    let mut generator = Generator::new(seed, features);
     let mut model = Model::default();
     let mut log: Vec<Op> = Vec::new();
     for count in 1..=ops_from_env(ops) {
@@ -93,7 +102,7 @@ fn run(name: &str, places: &[(&dyn Place, bool)], ops: u64) {
 #[test]
 fn the_model_answers_as_tmpfs() {
     let tmpfs = Tmpfs::mount("1G");
-    run("tmpfs", &[(&tmpfs, false)], 100_000);
+    run("tmpfs", FEATURES, &[(&tmpfs, false)], 100_000);
 }
 
 #[test]
@@ -102,7 +111,7 @@ fn a_drive_answers_as_tmpfs_and_the_model() {
         Tmpfs::mount("1G"),
         Drive::mount(&["--size", "1G", "--mode", "755"]),
     );
-    run("mount", &[(&tmpfs, false), (&drive, true)], 60_000);
+    run("mount", FEATURES, &[(&tmpfs, false), (&drive, true)], 60_000);
     drive.check();
 }
 
@@ -112,6 +121,26 @@ fn a_drive_of_4k_blocks_answers_as_tmpfs_and_the_model() {
         Tmpfs::mount("1G"),
         Drive::mount(&["--size", "1G", "--mode", "755", "--block-size", "4K"]),
     );
-    run("mount, 4k blocks", &[(&tmpfs, false), (&drive, true)], 20_000);
+    run(
+        "mount, 4k blocks",
+        FEATURES,
+        &[(&tmpfs, false), (&drive, true)],
+        20_000,
+    );
+    drive.check();
+}
+
+#[test]
+fn clones_on_a_drive_keep_their_bytes_while_mappings_change_them() {
+    let (tmpfs, drive) = (
+        Tmpfs::mount("1G"),
+        Drive::mount(&["--size", "1G", "--mode", "755"]),
+    );
+    run(
+        "mount, clones",
+        SHARING,
+        &[(&tmpfs, false), (&drive, true)],
+        40_000,
+    );
     drive.check();
 }

@@ -43,7 +43,7 @@ impl Model {
                 self.pages_mut(id).allocate(span.offset, span.len);
                 Expected::from(Ok(Answer::Bytes(self.pages(id).read(span.offset, span.len))))
             }
-            Op::MmapWrite { file, span, fill } => {
+            Op::MmapWrite { file, span, fill, .. } => {
                 let id = found!(self.file(file));
                 let span = self.mapped(id, *span);
                 self.pages_mut(id).write(span.offset, &pattern(*fill, span.len));

@@ -17,13 +17,17 @@ pub struct Features {
     pub inodes: usize,
     /// Pages that are wanted at most.
     pub pages: usize,
+    /// Mostly copies of whole files, and small changes where pages and blocks meet.
+    pub sharing: bool,
 }
 
 /// Makes up operations from a seed and the state of a model.
 #[derive(Clone, Debug)]
 pub struct Generator {
-    rng: Rng,
-    features: Features,
+    pub(super) rng: Rng,
+    pub(super) features: Features,
+    /// What comes next in any case, the last first.
+    pub(super) planned: Vec<Op>,
 }
 
 static LONG: [u8; 255] = [b'L'; 255];
@@ -53,16 +57,23 @@ impl Generator {
         Self {
             rng: Rng::new(seed),
             features,
+            planned: Vec::new(),
         }
     }
 
     /// The next operation.
     pub fn next(&mut self, model: &Model) -> Op {
+        if let Some(op) = self.planned.pop() {
+            return op;
+        }
         if model.inode_count() > self.features.inodes && self.rng.percent(60) {
             return self.removal(model);
         }
         if model.page_count_over(self.features.pages) && self.rng.percent(60) {
             return self.shrinking(model);
+        }
+        if self.features.sharing && self.rng.percent(90) {
+            return self.sharing(model);
         }
         match self.rng.below(100) {
             0..=5 => self.open_or_close(model),
@@ -236,7 +247,12 @@ impl Generator {
                     offset,
                 }
             }
-            37 | 38 if self.features.mmap => Op::MmapWrite { file, span, fill },
+            37 | 38 if self.features.mmap => Op::MmapWrite {
+                file,
+                span,
+                fill,
+                sync: self.rng.percent(50),
+            },
             39 if self.features.mmap => Op::MmapRead { file, span },
             _ => Op::Read { file, span },
         }
@@ -343,7 +359,7 @@ impl Generator {
     }
 
     /// An object that is mostly a regular file.
-    fn file(&mut self, model: &Model) -> Target {
+    pub(super) fn file(&mut self, model: &Model) -> Target {
         let slot = self.rng.index(SLOTS);
         let target = Target::Slot(slot);
         if self.rng.percent(25) && model.format_of(&target) == Some(libc::S_IFREG) {
@@ -366,7 +382,7 @@ impl Generator {
     }
 
     /// A path; its last name exists in about `existing` of 100.
-    fn place(&mut self, model: &Model, existing: u64) -> Place {
+    pub(super) fn place(&mut self, model: &Model, existing: u64) -> Place {
         let slot = self.rng.index(SLOTS);
         let mut place = Place {
             base: None,
@@ -509,6 +525,7 @@ mod tests {
             raw: true,
             inodes: 100,
             pages: 1500,
+            sharing: false,
         };
         let mut generator = Generator::new(1, features);
         let mut model = Model::default();

@@ -10,6 +10,7 @@ mod generate;
 mod op;
 mod pages;
 mod rename;
+mod sharing;
 mod snapshot;
 mod state;
 

@@ -209,10 +209,12 @@ pub enum Op {
         file: Target,
         span: Span,
     },
+    /// `sync`: what was written goes to the filesystem at once, else when the kernel likes.
     MmapWrite {
         file: Target,
         span: Span,
         fill: u32,
+        sync: bool,
     },
     Chmod {
         on: Target,

@@ -34,6 +34,7 @@ const ROOMY: Setup = Setup {
         raw: true,
         inodes: 100,
         pages: 1500,
+        sharing: false,
     },
     snapshots_max: 0,
 };
@@ -46,6 +47,20 @@ const TINY: Setup = Setup {
         pages: 100_000,
         ..ROOMY.features
     },
+    ..ROOMY
+};
+
+/// Few files, most of whose bytes are copies; small enough to be compared often.
+const SHARING: Setup = Setup {
+    compare_every: 500,
+    features: Features {
+        raw: false,
+        inodes: 24,
+        pages: 500,
+        sharing: true,
+        ..ROOMY.features
+    },
+    snapshots_max: 2,
     ..ROOMY
 };
 
@@ -130,4 +145,39 @@ fn what_a_full_volume_with_snapshots_refuses_changes_nothing() {
         ..TINY
     };
     run("full, snapshots", setup, 30_000);
+}
+
+#[test]
+fn clones_of_64k_blocks_keep_their_bytes() {
+    run("clones", SHARING, 200_000);
+}
+
+#[test]
+fn clones_of_4k_blocks_keep_their_bytes() {
+    let setup = Setup {
+        block_size: 4 << 10,
+        ..SHARING
+    };
+    run("clones, 4k blocks", setup, 100_000);
+}
+
+#[test]
+fn clones_of_1m_blocks_keep_their_bytes() {
+    let setup = Setup {
+        block_size: 1 << 20,
+        ..SHARING
+    };
+    run("clones, 1m blocks", setup, 100_000);
+}
+
+#[test]
+fn what_a_full_volume_of_clones_refuses_changes_nothing() {
+    let setup = Setup {
+        features: Features {
+            pages: TINY.features.pages,
+            ..SHARING.features
+        },
+        ..TINY
+    };
+    run("full, clones", setup, 30_000);
 }
