@@ -1,7 +1,7 @@
 //! Plays steps until they end, and shortens a list of them that fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fs_tests::model::{Generator, Model};
 use fs_tests::rng::{Rng, from_env_or_time, ops_from_env};
@@ -74,13 +74,28 @@ fn replay(setup: Setup, steps: &[Step]) -> Result<(), String> {
     play_caught(setup, &mut Vec::new(), &mut |_, _| steps.next())
 }
 
+/// A longer run is cut into pieces, each on a volume of its own: all steps of a piece are kept, to be shortened.
+const PIECE_OPS: u64 = 1_000_000;
+
 /// Plays random steps; a failure is shortened and shown.
 pub(crate) fn run(name: &str, setup: Setup, ops: u64) {
-    let seed = from_env_or_time(name);
+    let ops = ops_from_env(ops);
+    let first = from_env_or_time(name);
+    for (piece, begin) in (0..ops).step_by(PIECE_OPS as usize).enumerate() {
+        let seed = first.wrapping_add(piece as u64);
+        let piece_ops = PIECE_OPS.min(ops - begin);
+        let began = Instant::now();
+        run_piece(name, setup, seed, piece_ops);
+        let rate = piece_ops as f64 / began.elapsed().as_secs_f64();
+        println!("{name}: seed {seed}, {rate:.0} operations a second");
+    }
+}
+
+fn run_piece(name: &str, setup: Setup, seed: u64, ops: u64) {
     let mut generator = Generator::new(seed, setup.features);
     let mut rng = Rng::new(!seed);
     let mut log = Vec::new();
-    let mut left = ops_from_env(ops);
+    let mut left = ops;
     let mut next = |model: &Model, shelf: &Shelf| {
         left = left.checked_sub(1)?;
         let deed = shelf.next(setup.snapshots_max, &mut rng);
