@@ -123,7 +123,7 @@ fn run_piece(name: &str, setup: Setup, seed: u64, ops: u64) {
     let end = replay(setup, &short).err().unwrap_or_default();
     short.iter().for_each(|step| println!("    {step:?}"));
     panic!(
-        "{name} (OKAPI_SEED={seed}): {error}\nshortened to {} operations: {end}",
+        "{name} (OKAPI_SEED={seed} OKAPI_OPS={ops}): {error}\nshortened to {} operations: {end}",
         short.len()
     );
 }
