@@ -205,6 +205,9 @@ impl Store for Files {
                 "clone {number} has what was written into it"
             );
         }
+        if let Ground::Okapi(drive) = &self.ground {
+            drive.check();
+        }
     }
 }
 

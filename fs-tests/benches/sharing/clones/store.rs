@@ -48,6 +48,6 @@ pub(super) trait Store {
     /// What is taken when nothing goes on any more.
     fn usage(&self) -> Usage;
 
-    /// Looks into each clone for what was written.
+    /// Looks into each clone for what was written, and has the store check itself where it can.
     fn expect_written(&self);
 }
