@@ -113,6 +113,12 @@ impl<'v> VfsDriver<'v> {
         }
     }
 
+    /// The directory and the name in it that a place stands for, if there is that directory.
+    pub fn name_at<'o>(&self, at: &'o Place) -> Option<(Ino, &'o [u8])> {
+        let (parent, name) = self.parent(at).ok()??;
+        Some((parent.ino, name))
+    }
+
     /// Gives every slot back.
     pub fn close_all(&mut self) {
         for slot in 0..SLOTS {

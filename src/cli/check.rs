@@ -9,7 +9,7 @@ use super::outcome::{Outcome, print};
 
 /// Verify every structure of a mounted drive
 ///
-/// Operations that change names wait meanwhile. Exits with 1 and the first finding where something is damaged.
+/// Operations that change something wait meanwhile. Exits with 1 and the first finding where something is damaged.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Where the drive is mounted [default: the only one]

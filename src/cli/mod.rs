@@ -7,6 +7,8 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
+mod du;
+#[cfg(target_os = "linux")]
 mod grid;
 #[cfg(target_os = "linux")]
 mod helper;
@@ -17,6 +19,8 @@ mod mounts;
 #[cfg(target_os = "linux")]
 mod options;
 mod outcome;
+#[cfg(target_os = "linux")]
+mod paths;
 #[cfg(target_os = "linux")]
 mod plan;
 mod size;
@@ -54,6 +58,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Stat(stat::Arguments),
     #[cfg(target_os = "linux")]
+    Du(du::Arguments),
+    #[cfg(target_os = "linux")]
     Snapshot(snapshot::Arguments),
     #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
@@ -80,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Umount(arguments) => umount::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Stat(arguments) => stat::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Du(arguments) => du::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         #[cfg(target_os = "linux")]

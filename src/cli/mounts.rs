@@ -1,10 +1,13 @@
 //! What is mounted where, from /proc/self/mountinfo, which never asks the filesystems themselves.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::syncfs;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::serve::control::{Client, DeviceNumber};
@@ -23,6 +26,16 @@ pub(super) struct Mount {
 impl Mount {
     pub(super) fn is_ours(&self) -> bool {
         self.filesystem_type == FILESYSTEM_TYPE
+    }
+
+    /// Has the kernel write back what programs have changed through mappings: all else has reached the drive already.
+    pub(super) fn flush(&self) -> Result<()> {
+        let failed = |source: io::Error| {
+            let context = format!("cannot flush {}", self.mountpoint.display());
+            Error::new(ErrorKind::Corrupt, context).with_source(source)
+        };
+        let root = File::open(&self.mountpoint).map_err(failed)?;
+        syncfs(root).map_err(|errno| failed(errno.into()))
     }
 
     /// Connects to the program that serves this mount.
@@ -89,6 +102,42 @@ pub(super) fn drive(mountpoint: Option<&Path>) -> Result<Mount> {
         Some(path) => drive_on(&resolve(path)?),
         None => only_drive(all()?),
     }
+}
+
+/// The okapi drive that a path is on, from what stat(2) says about it.
+pub(super) fn drive_of(path: &Path, metadata: &fs::Metadata) -> Result<Mount> {
+    let device = DeviceNumber {
+        major: libc::major(metadata.dev()),
+        minor: libc::minor(metadata.dev()),
+    };
+    let mounts = all()?;
+    let of_device = |mount: &&Mount| mount.device == device;
+    let place = path.display();
+    let context = match mounts.iter().rfind(of_device) {
+        Some(mount) if mount.is_ours() => return Ok(mount.clone()),
+        Some(mount) => format!(
+            "{place} is not on an okapi drive but on a filesystem of type {}",
+            mount.filesystem_type
+        ),
+        None => format!("{place} is not on an okapi drive"),
+    };
+    let hint = "hint: `okapi stat` names the drives that there are";
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        format!("{context}\n{hint}"),
+    ))
+}
+
+/// What stat(2) says about a path, of a symbolic link itself.
+pub(super) fn look_at(path: &Path) -> Result<fs::Metadata> {
+    fs::symlink_metadata(path).map_err(|source| {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::NotADirectory => ErrorKind::NotDirectory,
+            _ => ErrorKind::AccessDenied,
+        };
+        Error::new(kind, format!("cannot look at {}", path.display())).with_source(source)
+    })
 }
 
 fn drive_on(mountpoint: &Path) -> Result<Mount> {

@@ -1,18 +1,16 @@
 //! `okapi snapshot`: the state of a whole drive, frozen, listed, compared, gone back to.
 
 use std::fmt::Write;
-use std::fs::File;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use nix::unistd::syncfs;
 use serde::Serialize;
 
 use super::mounts::{self, Mount};
 use super::outcome::{Outcome, json, print};
+use super::paths::on_one_line;
 use super::size::human;
-use crate::error::{Error, ErrorKind, Result};
-use crate::serve::control::{DifferenceReply, PathReply, SnapshotDeed, SnapshotReply};
+use crate::serve::control::{DifferenceReply, SnapshotDeed, SnapshotReply};
 
 /// Freeze the state of a drive, show it, go back to it
 ///
@@ -81,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let drive = mounts::drive(arguments.mount.as_deref())?;
     match &arguments.command {
         Command::Create { name } => {
-            flush(&drive)?;
+            drive.flush()?;
             drive.connect()?.snapshot(SnapshotDeed::Create, name)?;
         }
         Command::Delete { names } => {
@@ -91,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             }
         }
         Command::Rollback { name } => {
-            flush(&drive)?;
+            drive.flush()?;
             drive.connect()?.snapshot(SnapshotDeed::Rollback, name)?;
         }
         Command::Diff {
@@ -100,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             json: as_json,
         } => {
             if to.is_none() {
-                flush(&drive)?;
+                drive.flush()?;
             }
             let differences = drive.connect()?.diff(from, to.as_deref())?;
             return print(match as_json {
@@ -124,16 +122,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-/// Has the kernel write back what programs have changed through mappings: all else has reached the drive already.
-fn flush(drive: &Mount) -> Result<()> {
-    let failed = |source: std::io::Error| {
-        let context = format!("cannot flush {}", drive.mountpoint.display());
-        Error::new(ErrorKind::Corrupt, context).with_source(source)
-    };
-    let root = File::open(&drive.mountpoint).map_err(failed)?;
-    syncfs(root).map_err(|errno| failed(errno.into()))
-}
-
 fn listed<'a>(drive: &Mount, snapshot: &'a SnapshotReply) -> Listed<'a> {
     let path = drive.mountpoint.join(".okapi/snapshots").join(&snapshot.name);
     Listed {
@@ -144,9 +132,11 @@ fn listed<'a>(drive: &Mount, snapshot: &'a SnapshotReply) -> Listed<'a> {
 
 fn line(difference: &DifferenceReply) -> String {
     match difference {
-        DifferenceReply::Added { path } => format!("+ {}\n", shown(path)),
-        DifferenceReply::Removed { path } => format!("- {}\n", shown(path)),
-        DifferenceReply::Renamed { from, path } => format!("R {} -> {}\n", shown(from), shown(path)),
+        DifferenceReply::Added { path } => format!("+ {}\n", on_one_line(path)),
+        DifferenceReply::Removed { path } => format!("- {}\n", on_one_line(path)),
+        DifferenceReply::Renamed { from, path } => {
+            format!("R {} -> {}\n", on_one_line(from), on_one_line(path))
+        }
         DifferenceReply::Modified {
             path,
             ranges,
@@ -154,18 +144,12 @@ fn line(difference: &DifferenceReply) -> String {
         } => {
             let ranges = ranges.iter().map(|(start, end)| format!(" {start}..{end}"));
             let attributes = if *attributes { " attributes" } else { "" };
-            format!("M {}{}{attributes}\n", shown(path), ranges.collect::<String>())
+            format!(
+                "M {}{}{attributes}\n",
+                on_one_line(path),
+                ranges.collect::<String>()
+            )
         }
-    }
-}
-
-/// A path on one line of a terminal.
-fn shown(path: &PathReply) -> String {
-    match path {
-        PathReply::Text(text) if text.is_empty() => "/".into(),
-        PathReply::Text(text) if text.chars().any(char::is_control) => text.escape_debug().to_string(),
-        PathReply::Text(text) => text.clone(),
-        PathReply::Bytes(bytes) => bytes.escape_ascii().to_string(),
     }
 }
 

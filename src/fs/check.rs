@@ -10,6 +10,7 @@ use super::directory::entry_cost;
 use super::inode::{Body, Directory, Inode};
 use super::snapshot;
 use super::snapshot::record::Kept;
+use super::usage;
 use super::volume::Volume;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
@@ -47,14 +48,13 @@ struct Tally {
 
 impl Volume {
     /// Verifies every structure of the volume: names, link counts, extents, snapshots, accounting. Operations that
-    /// change names wait meanwhile, and for a moment all that change something.
+    /// change something, and those that read a snapshot, wait meanwhile.
     ///
     /// # Errors
     /// `Corrupt`, naming the first rule that does not hold and where.
     pub fn check(&self) -> Result<CheckReport> {
         let _managing = self.managing.lock();
-        self.check_nodes()?;
-        let snapshots = self.snapshots.read();
+        let snapshots = self.snapshots.write();
         let _structure = self.structure.write();
         let inodes = self.table.snapshot();
         let mut tally = Tally::default();
@@ -68,13 +68,14 @@ impl Volume {
         tally.report.snapshots = snapshots.shown().count() as u64;
         tally.charged_bytes += snapshot::check::check(self, &snapshots)?;
         tally.compare_totals(self)?;
+        usage::check(self, &snapshots)?;
+        self.check_nodes()?;
         Ok(tally.report)
     }
 
     /// Compares what is charged for the nodes of extent maps with those in living files and records, shared ones once.
-    /// All changes wait meanwhile. What ends just now is charged a moment longer than it is found, so it is looked again.
+    /// No change runs meanwhile. What ends just now is charged a moment longer than it is found, so it is looked again.
     fn check_nodes(&self) -> Result<()> {
-        let _no_changes = self.snapshots.write();
         let (mut charged, mut counted) = (0, 0);
         for _ in 0..NODE_ATTEMPTS {
             charged = self.namespace.node_bytes();

@@ -14,15 +14,16 @@
 //! xattr_store.rs both of their storage
 //! inode/change.rs  the gate: the only way to change an inode, which keeps it for the newest snapshot first
 //! snapshot/      what is kept, and how it is shown
+//! usage.rs       what files take, and what of it they share
 //! check.rs       proof that all of it fits together
 //! ```
 //!
 //! # Lock order
 //! ```text
-//! managing (Volume)    one of these at a time: making, deleting and going back to a snapshot, the check
+//! managing (Volume)    one of these at a time: making, deleting and going back to a snapshot, the check, the usage
 //!    |
 //! snapshots (Volume)   shared: an operation that changes something, or reads a snapshot
-//!    |                 exclusive: a snapshot comes or goes, or is gone back to
+//!    |                 exclusive: a snapshot comes or goes, or is gone back to, and the check
 //!    |
 //! structure (Volume)   shared: an operation that changes names or charges metadata
 //!    |                 exclusive: a rename between two directories, going back to a snapshot, and the check
@@ -52,6 +53,7 @@ mod operations;
 mod rename;
 mod snapshot;
 mod table;
+mod usage;
 mod volume;
 mod xattr;
 mod xattr_store;
@@ -62,4 +64,5 @@ mod tests;
 pub use check::CheckReport;
 pub use snapshot::diff::Difference;
 pub use snapshot::manage::SnapshotInfo;
+pub use usage::{FileUsage, Subject, UsageReport};
 pub use volume::{Volume, VolumeConfig, VolumeStat};

@@ -1,6 +1,7 @@
 //! Behaviour of the volume through the `Vfs` trait.
 
 mod snapshots;
+mod usage;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::block::{Block, Home, Kept, removed};
+use super::block::{Block, Home, Kept, Pin, removed};
 use super::budget::{Account, Usage};
 use super::index::{BlockIndex, Slice, end_in_block};
 use super::memory::Memory;
@@ -45,6 +45,18 @@ impl Namespace {
     /// What it holds, and its quota.
     pub fn usage(&self) -> Usage {
         self.account().usage()
+    }
+
+    /// Memory of the blocks that are lent out, counted one by one: those that are kept under a key are not among them.
+    /// Blocks that come or go meanwhile may be missing.
+    pub fn lent_bytes(&self) -> u64 {
+        let mut held_bytes = 0;
+        self.home.each_block(|pin| {
+            if let Pin::Lent(_) = &pin {
+                held_bytes += u64::from(pin.memory().held_bytes());
+            }
+        });
+        held_bytes
     }
 
     /// Sets the bound on held and metadata bytes. A quota below what is held now only stops growth.

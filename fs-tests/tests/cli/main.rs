@@ -2,6 +2,7 @@
 
 mod asking;
 mod blocks;
+mod du;
 mod lifecycle;
 mod mounting;
 mod snapshots;

@@ -12,7 +12,11 @@ use okapi::fs::{Volume, VolumeConfig};
 use okapi::grid::{Grid, GridConfig, Usage};
 use okapi::vfs::{Ino, Vfs};
 
+use crate::usage::Promise;
 use crate::{Setup, TINY};
+
+/// Of so many removals one is foretold: each time costs a walk through all extents.
+const USAGE_EVERY: u64 = 8;
 
 /// A volume, and what it used when it was empty.
 pub(crate) struct Bench {
@@ -22,6 +26,8 @@ pub(crate) struct Bench {
     setup: Setup,
     /// Operations that were refused for want of space or inodes, or done in part.
     pub(crate) refused: Cell<u64>,
+    /// Names of files that were removed, or could not be.
+    removals: Cell<u64>,
 }
 
 impl Bench {
@@ -44,6 +50,7 @@ impl Bench {
             empty,
             setup,
             refused: Cell::new(0),
+            removals: Cell::new(0),
         }
     }
 
@@ -86,6 +93,13 @@ impl Bench {
 
     /// Plays one operation on both and compares the answers.
     pub(crate) fn step(&self, op: &Op, model: &mut Model, driver: &mut VfsDriver<'_>) -> Result<(), String> {
+        let promise = match self.removals.get() % USAGE_EVERY {
+            0 => Promise::of(op, &self.volume, driver),
+            _ => None,
+        };
+        if matches!(op, Op::Unlink { .. }) {
+            self.removals.set(self.removals.get() + 1);
+        }
         let outcome = driver.play(op);
         if outcome == Err(Errno::ENOSPC) && self.may_be_full(op) {
             // nothing may have changed
@@ -101,6 +115,7 @@ impl Bench {
         };
         let expected = model.apply(&played);
         match expected.allows(&outcome) {
+            true if outcome.is_ok() => promise.map_or(Ok(()), |promise| promise.compare(&self.volume)),
             true => Ok(()),
             false => Err(format!(
                 "answers {outcome:?}, right is {:?} {:?}",

@@ -7,6 +7,7 @@
 mod bench;
 mod play;
 mod snapshots;
+mod usage;
 
 use fs_tests::model::Features;
 

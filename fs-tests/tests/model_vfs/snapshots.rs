@@ -7,6 +7,7 @@ use fs_tests::model::{Model, Op, Times};
 use fs_tests::rng::Rng;
 use fs_tests::vfs_driver::VfsDriver;
 use okapi::ErrorKind;
+use okapi::fs::{Subject, Volume};
 use okapi::vfs::{Ino, Vfs};
 
 use crate::bench::Bench;
@@ -76,6 +77,14 @@ impl Shelf {
         let volume = &bench.volume;
         let before = volume.stat();
         let listed = volume.list_snapshots();
+        let usage = match deed {
+            Deed::Delete(number) if self.models.contains_key(&number) => {
+                let subject = Subject::Tree(root_of(volume, number)?);
+                let report = volume.usage(&[subject]).map_err(|error| error.to_string())?;
+                Some(report.total.private_bytes)
+            }
+            _ => None,
+        };
         let (number, done) = match deed {
             Deed::Create(number) => (number, volume.create_snapshot(&name(number))),
             Deed::Delete(number) => (number, volume.delete_snapshot(&name(number))),
@@ -95,8 +104,10 @@ impl Shelf {
                 let listed = listed.iter().find(|listed| listed.name == name(number));
                 let private = listed.map(|listed| listed.private_bytes);
                 let freed = before.usage.held_bytes - volume.stat().usage.held_bytes;
-                if private != Some(freed) {
-                    return Err(format!("{freed} bytes are freed, {private:?} were listed"));
+                if private != Some(freed) || usage != private {
+                    return Err(format!(
+                        "{freed} bytes are freed, {private:?} were listed, {usage:?} are private"
+                    ));
                 }
                 self.compare(bench)
             }
@@ -117,15 +128,8 @@ impl Shelf {
     /// Compares every snapshot, as it is shown, with its copy of the model.
     pub(crate) fn compare(&self, bench: &Bench) -> Result<(), String> {
         let volume = &*bench.volume;
-        let find = |dir: Ino, name: &str| {
-            let found = volume.lookup(dir, name.as_bytes());
-            found
-                .map(|attr| attr.ino)
-                .map_err(|error| format!("{name}: {error}"))
-        };
-        let list = find(find(Ino::ROOT, ".okapi")?, "snapshots")?;
         for (number, model) in &self.models {
-            let driver = VfsDriver::below(volume, find(list, &name(*number))?);
+            let driver = VfsDriver::below(volume, root_of(volume, *number)?);
             let dump = driver
                 .dump()
                 .map_err(|errno| format!("dump of snapshot {number}: {errno}"))?;
@@ -156,6 +160,16 @@ impl Shelf {
             freed => Err(format!("{freed} bytes are freed by all, {own} were counted")),
         }
     }
+}
+
+/// The root of a snapshot, as it is shown.
+fn root_of(volume: &Volume, number: usize) -> Result<Ino, String> {
+    let mut at = Ino::ROOT;
+    for name in [".okapi", "snapshots", &name(number)] {
+        let found = volume.lookup(at, name.as_bytes());
+        at = found.map_err(|error| format!("{name}: {error}"))?.ino;
+    }
+    Ok(at)
 }
 
 fn name(number: usize) -> String {

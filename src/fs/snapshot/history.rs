@@ -93,6 +93,13 @@ impl History {
         versions.get(first).map(|version| Arc::clone(&version.record))
     }
 
+    /// The number of the first record of a number from `from` on.
+    pub(in crate::fs) fn number_from(&self, ino: Ino, from: u64) -> Option<u64> {
+        let versions = self.versions.get(&ino.0)?;
+        let first = versions.partition_point(|version| version.number < from);
+        versions.get(first).map(|version| version.number)
+    }
+
     /// All records of a number from `from` on, oldest first.
     pub(in crate::fs) fn all_from(&self, ino: Ino, from: u64) -> Vec<Version> {
         self.versions.get(&ino.0).map_or_else(Vec::new, |versions| {

@@ -9,7 +9,7 @@ use crate::fs::Difference;
 use crate::vfs::Outdated;
 
 impl Fixture {
-    fn find(&self, path: &str) -> Result<Attr, ErrorKind> {
+    pub(super) fn find(&self, path: &str) -> Result<Attr, ErrorKind> {
         let mut at = self.volume.getattr(Ino::ROOT).unwrap();
         for name in path.split('/').filter(|name| !name.is_empty()) {
             at = self
@@ -21,7 +21,7 @@ impl Fixture {
         Ok(at)
     }
 
-    fn find_in(&self, snapshot: &str, path: &str) -> Result<Attr, ErrorKind> {
+    pub(super) fn find_in(&self, snapshot: &str, path: &str) -> Result<Attr, ErrorKind> {
         self.find(&format!(".okapi/snapshots/{snapshot}/{path}"))
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::protocol::{
     Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, PutHow, Request, SnapshotDeed, SnapshotReply,
-    StatReply, receive, send,
+    StatReply, SubjectRequest, UsageReply, receive, send,
 };
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
@@ -151,6 +151,17 @@ impl Client {
             to: to.map(str::to_owned),
         };
         let (_, payload) = self.ask(&request, &[])?;
+        serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
+    }
+
+    /// What files, directories and snapshots take, each and together.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale` and `NotDirectory` for what is there no more; `Corrupt` where they are too many for one
+    /// request.
+    pub fn usage(&mut self, subjects: &[SubjectRequest]) -> Result<UsageReply> {
+        let subjects = serde_json::to_vec(subjects).map_err(|source| nonsense().with_source(source))?;
+        let (_, payload) = self.ask(&Request::Usage, &subjects)?;
         serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
     }
 

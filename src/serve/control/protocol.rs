@@ -51,6 +51,9 @@ pub(super) enum Request {
     /// What differs between snapshots; answered by [`Answer::Done`] with a payload: JSON, an array of
     /// [`DifferenceReply`].
     Diff { from: String, to: Option<String> },
+    /// What files take. The payload is JSON, an array of [`SubjectRequest`]; answered by [`Answer::Done`] with a payload:
+    /// JSON, a [`UsageReply`].
+    Usage,
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
@@ -67,6 +70,20 @@ pub enum GetWhat {
     },
     /// The record that begins at the index.
     Record,
+}
+
+/// What [`Client::usage`](super::Client::usage) asks about, by inode numbers as stat(2) shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubjectRequest {
+    /// A directory and all that is below it.
+    Tree(u64),
+    /// What has a name in a directory.
+    Name {
+        /// The directory.
+        dir: u64,
+        /// The name.
+        name: PathReply,
+    },
 }
 
 /// How [`Client::put`](super::Client::put) stores bytes.
@@ -232,6 +249,41 @@ impl From<Vec<u8>> for PathReply {
     fn from(path: Vec<u8>) -> Self {
         String::from_utf8(path).map_or_else(|error| Self::Bytes(error.into_bytes()), Self::Text)
     }
+}
+
+impl From<PathReply> for Vec<u8> {
+    fn from(path: PathReply) -> Self {
+        match path {
+            PathReply::Text(text) => text.into_bytes(),
+            PathReply::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// What regular files take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileUsageReply {
+    /// Files; one with several names counts once.
+    pub files: u64,
+    /// Sum of their lengths.
+    pub logical_bytes: u64,
+    /// Memory of the blocks that they use, each counted once.
+    pub referenced_bytes: u64,
+    /// Memory that they have for themselves.
+    pub private_bytes: u64,
+    /// Memory that others hold too.
+    pub shared_bytes: u64,
+    /// Files elsewhere, and states of files that snapshots have kept, with which they share.
+    pub sharing_files: u64,
+}
+
+/// What several subjects take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageReply {
+    /// Each by itself, in the order of the request.
+    pub each: Vec<FileUsageReply>,
+    /// All together.
+    pub total: FileUsageReply,
 }
 
 /// An occupied index.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, NamespaceReply, PutHow, Request, SnapshotDeed,
-    SnapshotReply, StatReply,
+    Answer, BlockKey, CheckReply, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply, PutHow, Request,
+    SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Difference, Volume};
+use crate::fs::{Difference, FileUsage, Subject, Volume};
 use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
 use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX, CONTROL_SNAPSHOTS_MAX};
+use crate::vfs::Ino;
 
 /// The namespace of the volume; its blocks belong to files.
 pub const DRIVE_NAMESPACE: &str = "drive";
@@ -75,6 +76,7 @@ impl Service {
             Request::Snapshot { deed, name } => self.snapshot(*deed, name)?,
             Request::Snapshots { skip } => self.snapshots(*skip),
             Request::Diff { from, to } => return Ok((Answer::Done, self.diff(from, to.as_deref())?)),
+            Request::Usage => return Ok((Answer::Done, self.usage(payload)?)),
             Request::AwaitEnd => Answer::Done,
         };
         Ok((answer, Vec::new()))
@@ -214,14 +216,26 @@ impl Service {
     fn diff(&self, from: &str, to: Option<&str>) -> Result<Vec<u8>> {
         let differences = self.volume.diff(from, to)?.into_iter();
         let replies: Vec<_> = differences.map(difference_reply).collect();
-        match serde_json::to_vec(&replies) {
-            Ok(bytes) if bytes.len() <= CONTROL_PAYLOAD_MAX => Ok(bytes),
-            Ok(_) => Err(Error::new(
+        let bytes = to_json(&replies)?;
+        if bytes.len() > CONTROL_PAYLOAD_MAX {
+            return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!("{} differences are too many for one answer", replies.len()),
-            )),
-            Err(source) => Err(Error::new(ErrorKind::Corrupt, "cannot write JSON").with_source(source)),
+            ));
         }
+        Ok(bytes)
+    }
+
+    fn usage(&self, subjects: &[u8]) -> Result<Vec<u8>> {
+        let subjects: Vec<SubjectRequest> = serde_json::from_slice(subjects).map_err(|source| {
+            Error::new(ErrorKind::InvalidArgument, "not a list of subjects").with_source(source)
+        })?;
+        let subjects: Vec<Subject> = subjects.into_iter().map(subject).collect();
+        let report = self.volume.usage(&subjects)?;
+        to_json(&UsageReply {
+            each: report.each.into_iter().map(usage_reply).collect(),
+            total: usage_reply(report.total),
+        })
     }
 
     fn existing(&self, name: &str) -> Result<Arc<Namespace>> {
@@ -250,6 +264,32 @@ fn namespace_reply(namespace: &Namespace) -> NamespaceReply {
         stored_bytes,
         held_bytes,
         quota_bytes: (limit_bytes != u64::MAX).then_some(limit_bytes),
+    }
+}
+
+fn to_json(reply: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(reply)
+        .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot write JSON").with_source(source))
+}
+
+fn subject(request: SubjectRequest) -> Subject {
+    match request {
+        SubjectRequest::Tree(ino) => Subject::Tree(Ino(ino)),
+        SubjectRequest::Name { dir, name } => Subject::Name {
+            dir: Ino(dir),
+            name: Vec::from(name).into(),
+        },
+    }
+}
+
+fn usage_reply(usage: FileUsage) -> FileUsageReply {
+    FileUsageReply {
+        files: usage.files,
+        logical_bytes: usage.logical_bytes,
+        referenced_bytes: usage.referenced_bytes,
+        private_bytes: usage.private_bytes,
+        shared_bytes: usage.shared_bytes(),
+        sharing_files: usage.sharing_files,
     }
 }
 
