@@ -25,6 +25,20 @@ pub const GRID_SIZE_MAX: u64 = 1 << 44;
 pub const BLOCK_COST: u64 = 160;
 /// Shards of a namespace's index map: a power of two.
 pub const INDEX_SHARDS: usize = 64;
+/// Bytes charged for a sealed block: an upper bound of its entry in the table of seals.
+pub const SEAL_COST: u64 = 64;
+/// Shortest block that is sealed: an equal one saves more than its entry costs, even without counting `BLOCK_COST`.
+pub const SEAL_LEN_MIN: u32 = 128;
+/// The seals of a namespace take at most this share of the budget.
+pub const SEAL_SHARE: u64 = 32;
+/// Shards of a namespace's table of seals: a power of two.
+pub const SEAL_SHARDS: usize = 16;
+/// Pages of zeros in the middle of a block from which on they become a hole, which takes a block and an extent more.
+pub const ZERO_PAGES_MIN: usize = 4;
+/// What was left alone for this long is sealed; it may take twice as long.
+pub const SEAL_IDLE_MS: u64 = 2000;
+/// Inodes that wait in line to be sealed. Where there are more, all inodes are looked at.
+pub const SEAL_QUEUE_MAX: usize = 1 << 17;
 /// Cells over which threads spread the figures of a namespace.
 pub const FIGURE_CELLS: usize = 16;
 /// Smallest unit in which the arena hands memory to a size class.
@@ -130,4 +144,6 @@ const _: () = {
     assert!(SNAPSHOTS_MAX + 1 < 1 << (u64::BITS - INO_BITS));
     assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);
     assert!(INDEX_SHARDS.is_power_of_two() && INDEX_SHARDS > 1);
+    assert!(SEAL_SHARDS.is_power_of_two() && SEAL_SHARDS > 1);
+    assert!(SEAL_COST < SEAL_LEN_MIN as u64);
 };

@@ -217,6 +217,8 @@ pub struct DirEntry<'a> {
 pub enum Outdated {
     /// An inode's attributes, and all its bytes or entries.
     Inode(Ino),
+    /// An inode's attributes alone.
+    Attributes(Ino),
     /// What a name stands for, or that it stands for nothing.
     Entry {
         /// Directory.

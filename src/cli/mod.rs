@@ -5,6 +5,8 @@ mod check;
 #[cfg(target_os = "linux")]
 mod daemon;
 #[cfg(target_os = "linux")]
+mod dedup;
+#[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
 mod du;
@@ -62,6 +64,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Snapshot(snapshot::Arguments),
     #[cfg(target_os = "linux")]
+    Dedup(dedup::Arguments),
+    #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
     #[cfg(target_os = "linux")]
     Check(check::Arguments),
@@ -90,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Du(arguments) => du::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Snapshot(arguments) => snapshot::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Dedup(arguments) => dedup::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Grid(arguments) => grid::run(&arguments),
         #[cfg(target_os = "linux")]

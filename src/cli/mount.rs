@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::size::Size;
 use super::{daemon, mounts};
 use crate::error::{Error, ErrorKind};
+use crate::fs::Dedup;
 use crate::serve::fuse::Transport;
 
 /// Mount a RAM drive
@@ -60,6 +61,13 @@ pub(super) struct Arguments {
     /// offers it (Linux 6.14, switched on: `okapi doctor` tells); `uring` refuses to do without.
     #[arg(long, value_name = "WAY")]
     transport: Option<Transport>,
+    /// When equal blocks are looked for, to be held once: off, idle or inline [default: idle]
+    ///
+    /// `idle` does it when a file was left alone for some seconds, behind everything else; `inline` does it for whole
+    /// blocks as soon as they are written, which takes the writer's time and never the memory. `okapi dedup` does it at
+    /// once, also where it is `off`.
+    #[arg(long, value_name = "WHEN")]
+    dedup: Option<Dedup>,
     /// Serve from this process, in the foreground, until unmounted or interrupted
     ///
     /// The log goes to stderr; OKAPI_LOG=debug or OKAPI_LOG=okapi::serve=trace make it say more.
@@ -74,7 +82,7 @@ const OPTIONS_HELP: &str = "\
 Options for -o, and for fstab:
   size=  block_size=  inodes= (nr_inodes=)  mode=  uid=  gid=  ro  rw  allow_other
                             as the flags above, which count where both are given
-  transport=                as the flag above
+  transport=  dedup=        as the flags above
   noexec                    run no programs from the drive
   suid, dev                 honour set-user-ID bits, honour device nodes (for root alone)
   noatime, relatime, sync and their like, defaults, auto, nofail, user, _netdev, x-*
@@ -107,6 +115,7 @@ impl Arguments {
             read_only: self.read_only.then_some(true).or(options.read_only),
             allow_other: self.allow_other.or(options.allow_other),
             transport: self.transport.or(options.transport),
+            dedup: self.dedup.or(options.dedup),
             ..options
         })
     }

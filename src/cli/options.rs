@@ -3,6 +3,7 @@
 use nix::unistd::{Group, User};
 
 use super::size::{Size, parse_bytes};
+use crate::fs::Dedup;
 use crate::limits::{BLOCK_SIZE_MAX, BLOCK_SIZE_MIN};
 use crate::serve::fuse::Transport;
 
@@ -21,6 +22,7 @@ pub(super) struct Options {
     pub(super) dev: Option<bool>,
     pub(super) exec: Option<bool>,
     pub(super) transport: Option<Transport>,
+    pub(super) dedup: Option<Dedup>,
 }
 
 impl Options {
@@ -60,6 +62,7 @@ impl Options {
             "uid" => self.uid = Some(parse_user(value)?),
             "gid" => self.gid = Some(parse_group(value)?),
             "transport" => self.transport = Some(value.parse()?),
+            "dedup" => self.dedup = Some(value.parse()?),
             // Those of other programs, and of mount(8), are none of ours.
             "user" | "comment" => {}
             _ => return Ok(is_foreign(name)),
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn a_line_of_fstab_is_understood() {
         let options = parsed(
-            "size=2G,mode=0755,uid=0,gid=1,nr_inodes=10k,block_size=4K,noexec,ro,nofail,x-systemd.automount",
+            "size=2G,mode=0755,uid=0,gid=1,nr_inodes=10k,block_size=4K,dedup=inline,noexec,ro,nofail,x-systemd.automount",
         );
         assert_eq!(
             options,
@@ -166,6 +169,7 @@ mod tests {
                 mode: Some(0o755),
                 uid: Some(0),
                 gid: Some(1),
+                dedup: Some(Dedup::Inline),
                 read_only: Some(true),
                 exec: Some(false),
                 ..Options::default()
@@ -208,6 +212,7 @@ mod tests {
             "uid=no such user",
             "gid=",
             "transport=io_uring",
+            "dedup=on",
         ] {
             assert!(parsed(option).is_err(), "{option}");
         }

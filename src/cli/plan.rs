@@ -10,7 +10,7 @@ use super::options::Options;
 use super::outcome::Failure;
 use super::size::{Size, human};
 use crate::error::ErrorKind;
-use crate::fs::VolumeConfig;
+use crate::fs::{Dedup, VolumeConfig};
 use crate::grid::GridConfig;
 use crate::limits::{BLOCK_SIZE_DEFAULT, GRID_SIZE_MIN};
 use crate::serve::fuse::{MountConfig, Transport};
@@ -31,6 +31,7 @@ pub(super) struct Plan {
     dev: bool,
     exec: bool,
     transport: Transport,
+    dedup: Dedup,
 }
 
 impl Plan {
@@ -58,6 +59,7 @@ impl Plan {
             dev: options.dev.unwrap_or(false),
             exec: options.exec.unwrap_or(true),
             transport: options.transport.unwrap_or_default(),
+            dedup: options.dedup.unwrap_or(Dedup::Idle),
         })
     }
 
@@ -74,6 +76,7 @@ impl Plan {
             root_mode: self.root_mode,
             uid: self.uid,
             gid: self.gid,
+            dedup: self.dedup,
         }
     }
 
@@ -88,6 +91,11 @@ impl Plan {
             exec: self.exec,
             transport: self.transport,
         }
+    }
+
+    /// When equal blocks are looked for.
+    pub(super) fn dedup(&self) -> Dedup {
+        self.dedup
     }
 
     /// The drive in a few words.

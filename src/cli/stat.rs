@@ -27,6 +27,8 @@ pub(super) struct Arguments {
 #[derive(Serialize)]
 struct Report {
     mountpoint: String,
+    /// What files and snapshots show for each byte that they hold.
+    ratio: f64,
     #[serde(flatten)]
     stat: StatReply,
 }
@@ -59,10 +61,20 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn report(drive: &Mount) -> Result<Report> {
+    let stat = drive.connect()?.stat()?;
     Ok(Report {
         mountpoint: drive.mountpoint.display().to_string(),
-        stat: drive.connect()?.stat()?,
+        ratio: ratio(&stat),
+        stat,
     })
+}
+
+fn ratio(stat: &StatReply) -> f64 {
+    let shown = stat.logical_bytes + stat.snapshot_bytes;
+    match shown.saturating_sub(stat.shared_bytes) {
+        0 => 1.0,
+        held => shown as f64 / held as f64,
+    }
 }
 
 fn line(drive: &Mount) -> String {
@@ -124,6 +136,13 @@ fn full(report: &Report) -> String {
         );
         push(&mut text, "namespace", &format!("{}: {blocks}", namespace.name));
     }
+    let dedup = format!(
+        "{:>10}   of stored to held; {} blocks sealed, {} inodes wait",
+        format!("{:.2}", report.ratio),
+        stat.sealed_blocks,
+        stat.unsealed_inodes
+    );
+    push(&mut text, "ratio", &dedup);
     push(&mut text, "transport", &stat.transport);
     let requests: Vec<String> = stat
         .requests

@@ -30,13 +30,16 @@ pub struct Content {
     pub(super) map: Map,
 
     /// Invariant 6: the sum of the size classes of all extents' lengths.
-    held: u64,
+    pub(super) held: u64,
 
     /// Invariant 7: the number of extents.
     extents: u64,
 
     /// Block size of the namespace, for the check; 0 before the first extent.
     block_size: u32,
+
+    /// Memory was asked for ahead of the bytes: zeros keep it.
+    pub(super) preallocated: bool,
 }
 
 impl Content {
@@ -82,6 +85,7 @@ impl Content {
         if len < self.len {
             self.cut(len, u64::MAX);
         }
+        self.preallocated &= len > 0;
         self.len = len;
     }
 

@@ -57,7 +57,9 @@ impl Content {
     /// # Errors
     /// `NoSpace`, `QuotaExceeded`; then nothing has changed.
     pub fn allocate(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
-        self.fill_holes(namespace, range).map(drop)
+        self.fill_holes(namespace, range)?;
+        self.preallocated = true;
+        Ok(())
     }
 
     /// Makes a range read as zeros and backs it with memory; the length stays.
@@ -78,6 +80,7 @@ impl Content {
             self.cut(copy.start, copy.page_end());
             self.add(copy);
         }
+        self.preallocated = true;
         Ok(())
     }
 

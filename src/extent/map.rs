@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::node::Node;
 use super::overlay::Overlay;
 use super::run::Extent;
+use crate::grid::Block;
 use crate::{Error, ErrorKind, Result};
 
 /// Extents by their start.
@@ -53,6 +54,20 @@ impl Map {
             Self::Tree(root) => Arc::get_mut(root)?.exclusive_mut(offset),
             Self::Over(overlay) => Arc::get_mut(overlay)?.own_mut(offset),
         }
+    }
+
+    /// Lets the extent that starts at `start` hold another block of the same bytes, and returns its own; `None` where
+    /// others share the way to the extent, or an overlay has to show the block.
+    pub(super) fn exchange_block(&mut self, start: u64, equal: Block) -> Option<Block> {
+        self.settle();
+        if let Self::Over(overlay) = self
+            && !overlay.can_lose(start, start + 1)
+        {
+            return None;
+        }
+        let extent = self.exclusive_mut(start)?;
+        debug_assert_eq!(extent.start, start);
+        Some(std::mem::replace(&mut extent.block, equal))
     }
 
     /// The extent that covers the byte at `offset`.

@@ -14,13 +14,13 @@
 //! content.rs  length, extents, accounting, check; cutting, on which every other file builds
 //! write.rs    writing            hole.rs  punching, allocating, zeroing, seeking
 //! read.rs     pinned reads       clip.rs  copying between contents
-//! diff.rs     where two contents differ
+//! diff.rs     where two contents differ   seal.rs  sealing of what is left alone
 //! map.rs      extents by offset, in nodes (node.rs) that clones share
 //! run.rs      one extent         data.rs  bytes or zeros on their way into a block
 //! ```
 //!
-//! **Private and shared.** A block with one handle belongs to one extent: it is written in place and cut when the
-//! extent is cut. A block with several handles (of other contents, of other extents of this one, of readers) is never
+//! **Private and shared.** A block with one handle belongs to one extent: it is opened, if it was sealed, to be written
+//! in place, and cut when the extent is cut. A block with several handles (of other contents, of other extents of this one, of readers) is never
 //! written to: a write puts the pages that it touches into a new block, and the bytes before and behind them go on
 //! sharing the old one. Map nodes are shared between contents as well, so handles count only after the way to the
 //! extent was made private, which `Map::at_or_before_mut` does.
@@ -38,6 +38,7 @@ mod node;
 mod overlay;
 mod read;
 mod run;
+mod seal;
 mod write;
 
 #[cfg(test)]
@@ -46,3 +47,4 @@ mod tests;
 pub use clip::Clip;
 pub use content::Content;
 pub use read::ReadPlan;
+pub use seal::{Reading, Settled, Unsealed, Zeros};

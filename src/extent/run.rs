@@ -32,10 +32,10 @@ impl Extent {
         u64::from(class_bytes(self.len))
     }
 
-    /// Whether the block may be written to. True only for an extent that was reached through `Map::exclusive_mut` or
-    /// taken out of the map: another map may share the node otherwise.
+    /// Whether the block may be written to; opens a sealed one for that. True only for an extent that was reached
+    /// through `Map::exclusive_mut` or taken out of the map: another map may share the node otherwise.
     pub(super) fn is_private(&self) -> bool {
-        !self.block.is_shared()
+        self.block.open()
     }
 
     /// Where the file's bytes `start..end`, which the extent covers, lie in the block.

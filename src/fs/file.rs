@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attributes::{content_changed, touch_atime};
 use super::inode::Inode;
+use super::sealer::Dedup;
 use super::snapshot::list::Snapshots;
 use super::snapshot::place::is_shown;
 use super::snapshot::view::View;
@@ -55,6 +56,11 @@ pub(super) fn write(
     })?;
     drop(content);
     content_changed(volume, &change, &inode, clear_privileges);
+    if volume.dedup == Dedup::Inline {
+        let inode = Arc::clone(&inode);
+        drop(change);
+        volume.seal_inline(&inode, ByteRange::at(offset, len as u64)?);
+    }
     Ok(Written { offset, len })
 }
 

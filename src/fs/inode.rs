@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
+use super::backlog::Mark;
 use super::directory::Entries;
 use crate::clock::Timestamp;
 use crate::extent::Content;
@@ -56,6 +57,8 @@ pub(super) struct Inode {
     /// Atomic, ascends under `meta`: number of a snapshot for which, and for all before it, the inode need not be kept
     /// any more: it was kept for that snapshot, or made after it.
     kept: AtomicU64,
+    /// Atomic: whether the content has changed since it was sealed.
+    pub(super) mark: Mark,
     /// Attributes; its place in the lock order is in [`super`].
     meta: Mutex<Meta>,
     /// What differs by kind; never changes its kind.
@@ -207,6 +210,7 @@ impl Inode {
             lookups: AtomicU64::new(new.lookups),
             readers: RwLock::new(()),
             kept: AtomicU64::new(kept),
+            mark: Mark::default(),
             meta: Mutex::new(new.meta),
             body: new.body,
         }

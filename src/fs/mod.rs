@@ -10,6 +10,7 @@
 //! rename.rs      rename with its three modes
 //! attributes.rs  chmod, chown, truncate, utimens
 //! file.rs        read, write, fallocate, seek, copy
+//! sealer.rs      deduplication behind the writers; backlog.rs: what waits for it
 //! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
 //! xattr_store.rs both of their storage
 //! inode/change.rs  the gate: the only way to change an inode, which keeps it for the newest snapshot first
@@ -41,9 +42,11 @@
 //! ```
 //! Reading and seeking take none of the first four. Writing and preallocating pass the gate, which is `snapshots`, and
 //! take `structure` only for the moment in which the inode is kept; the nodes of extent maps are charged without it.
+//! Sealing passes the gate for each block, with `meta` and `content` for the moment in which the block is settled.
 
 mod acl;
 mod attributes;
+mod backlog;
 mod check;
 mod directory;
 mod file;
@@ -51,6 +54,7 @@ mod inode;
 mod names;
 mod operations;
 mod rename;
+mod sealer;
 mod snapshot;
 mod table;
 mod usage;
@@ -62,6 +66,7 @@ mod xattr_store;
 mod tests;
 
 pub use check::CheckReport;
+pub use sealer::{Dedup, SealReport, Sealer};
 pub use snapshot::diff::Difference;
 pub use snapshot::manage::SnapshotInfo;
 pub use usage::{FileUsage, Subject, UsageReport};

@@ -160,6 +160,12 @@ impl Table {
         self.max
     }
 
+    /// The numbers of all inodes of this moment that `wanted` approves.
+    pub(super) fn numbers(&self, wanted: impl Fn(&Inode) -> bool) -> Vec<Ino> {
+        let wanted = self.inodes.iter().filter(|entry| wanted(entry.value()));
+        wanted.map(|entry| Ino(*entry.key())).collect()
+    }
+
     /// All inodes of this moment.
     pub(super) fn snapshot(&self) -> Vec<Arc<Inode>> {
         self.inodes

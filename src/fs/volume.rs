@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::inode::change::{Change, Gate, Structure};
+use super::backlog::Backlog;
+use super::inode::change::{Books, Change, Gate, Structure};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
+use super::sealer::Dedup;
 use super::snapshot::history::History;
 use super::snapshot::list::Snapshots;
 use super::snapshot::usage::SnapshotUsage;
@@ -33,9 +35,11 @@ pub struct VolumeConfig {
     pub uid: u32,
     /// Group of the root directory.
     pub gid: u32,
+    /// When equal blocks are looked for. Whoever sets `Idle` or `Inline` starts a [`Sealer`](super::Sealer) too.
+    pub dedup: Dedup,
 }
 
-/// As many inodes as fit, and a root directory of user 0 that all may read.
+/// As many inodes as fit, a root directory of user 0 that all may read, no deduplication.
 impl Default for VolumeConfig {
     fn default() -> Self {
         Self {
@@ -43,6 +47,7 @@ impl Default for VolumeConfig {
             root_mode: 0o755,
             uid: 0,
             gid: 0,
+            dedup: Dedup::Off,
         }
     }
 }
@@ -62,6 +67,8 @@ pub struct VolumeStat {
     pub snapshots: u64,
     /// Memory of files' bytes that only snapshots hold.
     pub snapshot_bytes: u64,
+    /// Inodes that wait to be sealed.
+    pub unsealed_inodes: u64,
 }
 
 /// One filesystem in one namespace; implements [`Vfs`](crate::vfs::Vfs).
@@ -77,6 +84,10 @@ pub struct Volume {
     /// See [`super`].
     pub(super) structure: RwLock<()>,
     pub(super) history: History,
+    /// Immutable.
+    pub(super) dedup: Dedup,
+    /// What waits to be sealed; its lock is below all others.
+    pub(super) backlog: Arc<Backlog>,
     /// Tells the frontend what it may remember no more; called with no lock but `managing`.
     pub(super) outdated: RwLock<Box<Forget>>,
     /// Unlinked files that stayed when a writer waited for them to be forgotten.
@@ -117,6 +128,8 @@ impl Volume {
             namespace,
             clock,
             table,
+            dedup: config.dedup,
+            backlog: Arc::default(),
             managing: Mutex::new(()),
             snapshots: RwLock::new(Snapshots::new(now)),
             structure: RwLock::new(()),
@@ -135,6 +148,7 @@ impl Volume {
             inodes_max: self.totals().inodes_max,
             snapshots: self.snapshots.read().shown().count() as u64,
             snapshot_bytes: SnapshotUsage::of_all(&self.history, &self.table).total_bytes(),
+            unsealed_inodes: self.backlog.len(),
         }
     }
 
@@ -159,7 +173,12 @@ impl Volume {
         gate: Gate<'v>,
         structure: impl FnOnce(&'v RwLock<()>) -> Structure<'v>,
     ) -> Change<'v> {
-        Change::new(gate, structure(&self.structure), &self.table, &self.history)
+        let books = Books {
+            table: &self.table,
+            history: &self.history,
+            backlog: (self.dedup != Dedup::Off).then_some(&self.backlog),
+        };
+        Change::new(gate, structure(&self.structure), books)
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -9,17 +9,20 @@ use super::apart::Apart;
 use super::budget::{Account, Pool};
 use super::index::{BlockIndex, Slice};
 use super::memory::Memory;
+use super::seal::{Bucket, Seals};
 use super::shards::Shards;
 use crate::{Error, ErrorKind, Result};
 
 /// A counted handle on a block that is owned, not keyed: the block lives as long as one of its handles.
+///
+/// It is open, or sealed: then it does not change until it is opened (`sealing.rs`).
 #[derive(Clone)]
-pub struct Block(Arc<Lent>);
+pub struct Block(pub(super) Arc<Lent>);
 
 impl Block {
     /// Where the namespace shows the block.
     pub fn index(&self) -> BlockIndex {
-        self.0.index
+        self.0.index()
     }
 
     /// Bytes in the block, 0 to the block size.
@@ -38,7 +41,8 @@ impl Block {
         self.0.memory.held_bytes()
     }
 
-    /// Whether another handle exists, so that the block must not be written to.
+    /// Whether another handle exists, so that the block must not be written to. Who wants to write asks
+    /// [`Block::open`].
     ///
     /// A `false` holds until the handle is cloned. The grid's own holds on a block, which it found by its index, do not
     /// count: they are waited for.
@@ -94,12 +98,19 @@ impl std::fmt::Debug for Block {
 }
 
 /// A block that the holders of its handles own.
-struct Lent {
+pub(super) struct Lent {
+    /// Its index, *immutable*, and above it marks, *atomic*: see `sealing.rs`.
+    pub(super) state: AtomicU64,
     /// *Immutable.*
-    index: BlockIndex,
-    /// *Immutable.*
-    home: Arc<Home>,
-    memory: Memory,
+    pub(super) home: Arc<Home>,
+    pub(super) memory: Memory,
+}
+
+impl Lent {
+    fn index(&self) -> BlockIndex {
+        let index = self.state.load(Ordering::Relaxed) & BlockIndex::MAX.get();
+        BlockIndex::new(index).expect("what lies above an index is masked")
+    }
 }
 
 // With the counts of its `Arc` and the heap's own word it fits the 64 bytes that BLOCK_COST has for it.
@@ -107,7 +118,8 @@ const _: () = assert!(size_of::<Lent>() <= 40 && size_of::<Kept>() <= 40);
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.home.forget(self.index, self);
+        let bucket = self.home.forget(self.index(), self);
+        self.end_seal(bucket);
         self.memory.close(&self.home.account);
     }
 }
@@ -166,45 +178,55 @@ impl Drop for Kept {
 /// What an index holds.
 enum Entry {
     Kept(Arc<Kept>),
-    /// Dead from the moment when the last handle goes until it has taken the entry out.
-    Lent(Weak<Lent>),
+    /// Dead from the moment when the last handle goes until it has taken the entry out. The bucket counts while the
+    /// block is sealed: here it takes no memory.
+    Lent(Weak<Lent>, Bucket),
 }
+
+const _: () = assert!(size_of::<Entry>() == 16);
 
 impl Entry {
     fn is_alive(&self) -> bool {
         match self {
             Self::Kept(_) => true,
-            Self::Lent(lent) => lent.strong_count() > 0,
+            Self::Lent(lent, _) => lent.strong_count() > 0,
         }
     }
 
     fn is_lent(&self) -> bool {
-        matches!(self, Self::Lent(_)) && self.is_alive()
+        matches!(self, Self::Lent(..)) && self.is_alive()
     }
 
     /// Whether it stands for this lent block.
     fn is(&self, lent: *const Lent) -> bool {
-        matches!(self, Self::Lent(weak) if std::ptr::eq(weak.as_ptr(), lent))
+        matches!(self, Self::Lent(weak, _) if std::ptr::eq(weak.as_ptr(), lent))
+    }
+
+    fn bucket(&self) -> Bucket {
+        match self {
+            Self::Kept(_) => Bucket::default(),
+            Self::Lent(_, bucket) => *bucket,
+        }
     }
 
     fn kept(&self) -> Option<Arc<Kept>> {
         match self {
             Self::Kept(kept) => Some(kept.clone()),
-            Self::Lent(_) => None,
+            Self::Lent(..) => None,
         }
     }
 
     fn into_kept(self) -> Option<Arc<Kept>> {
         match self {
             Self::Kept(kept) => Some(kept),
-            Self::Lent(_) => None,
+            Self::Lent(..) => None,
         }
     }
 
     fn pin<'a>(&self, hold: RwLockReadGuard<'a, ()>) -> Option<Pin<'a>> {
         match self {
             Self::Kept(kept) => Some(Pin::Kept(kept.clone())),
-            Self::Lent(lent) => {
+            Self::Lent(lent, _) => {
                 let block = Block(lent.upgrade()?);
                 Some(Pin::Lent(Held { block, _hold: hold }))
             }
@@ -230,6 +252,14 @@ impl Pin<'_> {
         match self {
             Self::Kept(kept) => kept.memory(),
             Self::Lent(held) => held.block.memory(),
+        }
+    }
+
+    /// The block, where it is lent.
+    pub(super) fn lent(&self) -> Option<&Block> {
+        match self {
+            Self::Kept(_) => None,
+            Self::Lent(held) => Some(&held.block),
         }
     }
 }
@@ -274,6 +304,7 @@ pub(super) struct Home {
     /// Held shared with each handle on a lent block that the grid has for itself, taken before it.
     holds: Apart<RwLock<()>>,
     index: Shards<Entry>,
+    pub(super) seals: Seals<Lent>,
     /// Where to look for a fresh index.
     next: Apart<AtomicU64>,
     /// The namespace was removed: no block comes in any more.
@@ -287,6 +318,7 @@ impl Home {
             homes,
             holds: Apart(RwLock::new(())),
             index: Shards::new(),
+            seals: Seals::new(),
             next: Apart(AtomicU64::new(FIRST_LENT)),
             closed: AtomicBool::new(false),
         });
@@ -313,7 +345,7 @@ impl Home {
 
     /// The right to a handle on a lent block. A thread may have several: it does not queue behind those who wait for
     /// the first of them to end.
-    fn hold(&self) -> RwLockReadGuard<'_, ()> {
+    pub(super) fn hold(&self) -> RwLockReadGuard<'_, ()> {
         self.holds.read_recursive()
     }
 
@@ -354,11 +386,11 @@ impl Home {
             .map_err(|_| Error::new(ErrorKind::NoSpace, "the namespace has no fresh index left"))?;
         self.enter(index, || {
             let lent = Arc::new(Lent {
-                index,
+                state: AtomicU64::new(index.get()),
                 home: self.clone(),
                 memory: memory.take().expect("memory is used for one block"),
             });
-            (Entry::Lent(Arc::downgrade(&lent)), lent)
+            (Entry::Lent(Arc::downgrade(&lent), Bucket::default()), lent)
         })
     }
 
@@ -484,13 +516,27 @@ impl Home {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Takes out the entry of a lent block that ends, unless its index has been used again.
-    fn forget(&self, index: BlockIndex, lent: *const Lent) {
+    /// Takes out the entry of a lent block that ends, unless its index has been used again; returns its bucket.
+    fn forget(&self, index: BlockIndex, lent: *const Lent) -> Bucket {
         let taken = self.index.edit(index.get(), |mut place| {
             let is_its_own = place.get().is_some_and(|entry| entry.is(lent));
-            is_its_own.then(|| place.take())
+            is_its_own.then(|| place.take()).flatten()
         });
-        drop(taken);
+        taken.map_or(Bucket::default(), |entry| entry.bucket())
+    }
+
+    /// Where a sealed block is among the seals.
+    pub(super) fn bucket(&self, index: BlockIndex) -> Bucket {
+        self.index.view(index.get(), |entry| {
+            entry.map_or(Bucket::default(), Entry::bucket)
+        })
+    }
+
+    /// Notes where a block that is being sealed is among the seals.
+    pub(super) fn set_bucket(&self, block: &Block, bucket: Bucket) {
+        let entry = Entry::Lent(Arc::downgrade(&block.0), bucket);
+        // What it replaces is a weak reference to the same block.
+        self.index.edit(block.index().get(), |mut place| place.put(entry));
     }
 }
 

@@ -11,7 +11,7 @@ use super::bell::Bell;
 use super::class::Class;
 use super::figures::Figures;
 use super::heap::Heap;
-use crate::limits::{BLOCK_COST, COMPACT_MIN, SLACK_BYTES, SLACK_SHARE, WASTE_SHARE};
+use crate::limits::{BLOCK_COST, COMPACT_MIN, SEAL_COST, SEAL_SHARE, SLACK_BYTES, SLACK_SHARE, WASTE_SHARE};
 use crate::{Error, ErrorKind, Result};
 
 /// What a grid or namespace holds.
@@ -19,12 +19,14 @@ use crate::{Error, ErrorKind, Result};
 pub struct Usage {
     /// Blocks.
     pub blocks: u64,
+    /// Sealed blocks among them.
+    pub sealed_blocks: u64,
     /// Bytes stored in blocks (their lengths).
     pub stored_bytes: u64,
     /// Bytes of memory that these blocks take (size classes).
     pub held_bytes: u64,
-    /// Bytes charged for metadata: [`BLOCK_COST`] per block, and what users of the grid charge for their own, the nodes
-    /// of their maps among it.
+    /// Bytes charged for metadata: [`BLOCK_COST`] per block, [`SEAL_COST`] per sealed one, and what users of the grid
+    /// charge for their own, the nodes of their maps among it.
     pub metadata_bytes: u64,
     /// Bound on held and metadata bytes (budget of the grid; quota of a namespace, `u64::MAX` where none).
     pub limit_bytes: u64,
@@ -34,6 +36,7 @@ impl Usage {
     /// Adds the figures of another; the limit stays.
     pub(super) fn add(&mut self, other: &Self) {
         self.blocks += other.blocks;
+        self.sealed_blocks += other.sealed_blocks;
         self.stored_bytes += other.stored_bytes;
         self.held_bytes += other.held_bytes;
         self.metadata_bytes += other.metadata_bytes;
@@ -195,8 +198,8 @@ impl Pool {
 
 /// The figures of one namespace. Every charge goes to its quota and to the grid's budget, or to neither.
 ///
-/// (1) The sum in `quota` is held bytes plus metadata; (2) metadata is `BLOCK_COST` for each block plus what users
-/// charged; (3) over all namespaces the sums make up the sum of the budget. They hold between operations.
+/// (1) The sum in `quota` is held bytes plus metadata; (2) metadata is `BLOCK_COST` for each block, `SEAL_COST`
+/// for each sealed one, and what users charged; (3) over all namespaces the sums make up the sum of the budget. They hold between operations.
 pub(super) struct Account {
     pub(super) pool: Arc<Pool>,
     quota: Apart<Meter>,
@@ -256,6 +259,24 @@ impl Account {
         self.figures.close_block(bytes, u64::from(stored_bytes));
         self.pool.heap.sub(BLOCK_COST);
         self.release(BLOCK_COST + bytes);
+    }
+
+    /// Charges for sealing a block; `false` where there is no room for more entries.
+    pub(super) fn seal_block(&self) -> bool {
+        let bound = self.pool.size_bytes() / SEAL_SHARE;
+        let fits = (self.figures.sealed_blocks() + 1) * SEAL_COST <= bound;
+        let charged = fits && self.try_charge(SEAL_COST).is_ok();
+        if charged {
+            self.pool.add_metadata(SEAL_COST);
+            self.figures.seal();
+        }
+        charged
+    }
+
+    /// Returns what [`Account::seal_block`] took.
+    pub(super) fn unseal_block(&self) {
+        self.figures.unseal();
+        self.release_metadata(SEAL_COST);
     }
 
     /// A slot for a block that has memory of class `old` now. The block pays for one of both: for the new one.
@@ -354,12 +375,16 @@ impl Account {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let blocks = self.figures.blocks();
+        let (blocks, sealed_blocks) = (self.figures.blocks(), self.figures.sealed_blocks());
         Usage {
             blocks,
+            sealed_blocks,
             stored_bytes: self.figures.stored_bytes(),
             held_bytes: self.figures.held_bytes(),
-            metadata_bytes: blocks * BLOCK_COST + self.external_bytes() + self.node_bytes(),
+            metadata_bytes: blocks * BLOCK_COST
+                + sealed_blocks * SEAL_COST
+                + self.external_bytes()
+                + self.node_bytes(),
             limit_bytes: self.quota.limit.load(Ordering::Relaxed),
         }
     }

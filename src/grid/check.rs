@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::budget::{Pool, Usage};
 use super::class::Class;
 use super::namespace::Namespace;
-use crate::limits::BLOCK_COST;
+use super::sealing;
+use crate::limits::{BLOCK_COST, SEAL_COST};
 use crate::{Error, ErrorKind, Result};
 
 /// Times that a grid is counted which others are changing, and how long to wait in between.
@@ -22,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// # Errors
 /// `Corrupt`, naming the first rule that is broken; `Busy` where the figures never held still.
 pub(super) fn check(pool: &Pool, namespaces: impl Fn() -> Vec<Arc<Namespace>>) -> Result<()> {
+    namespaces()
+        .iter()
+        .try_for_each(|namespace| sealing::check(namespace))?;
     let mut before = None;
     let mut moved = false;
     let mut broken = Ok(());
@@ -83,6 +87,7 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
             broken = Some(format!("a block of {len} bytes has room for {room}"));
         }
         counted.blocks += 1;
+        counted.sealed_blocks += u64::from(sealing::is_sealed(&pin));
         counted.stored_bytes += u64::from(len);
         counted.held_bytes += u64::from(room);
         slots.extend(slot);
@@ -94,10 +99,18 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
     let usage = namespace.usage();
     equal(name, "dead entries", dead as u64, 0)?;
     equal(name, "blocks", usage.blocks, counted.blocks)?;
+    equal(name, "sealed blocks", usage.sealed_blocks, counted.sealed_blocks)?;
+    equal(
+        name,
+        "seals",
+        namespace.home.seals.len() as u64,
+        counted.sealed_blocks,
+    )?;
     equal(name, "stored bytes", usage.stored_bytes, counted.stored_bytes)?;
     equal(name, "held bytes", usage.held_bytes, counted.held_bytes)?;
-    let charged =
-        counted.held_bytes + counted.blocks * BLOCK_COST + account.external_bytes() + account.node_bytes();
+    let blocks = counted.blocks * BLOCK_COST + counted.sealed_blocks * SEAL_COST;
+    let metadata = blocks + account.external_bytes() + account.node_bytes();
+    let charged = counted.held_bytes + metadata;
     equal(name, "charged bytes", account.used_bytes(), charged)
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Figures {
 #[derive(Default)]
 struct Cell {
     blocks: AtomicU64,
+    sealed: AtomicU64,
     stored: AtomicU64,
     held: AtomicU64,
 }
@@ -37,6 +38,16 @@ impl Figures {
         cell.stored.fetch_sub(stored_bytes, Ordering::Relaxed);
     }
 
+    /// Enters a sealed block.
+    pub(super) fn seal(&self) {
+        self.cell().sealed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Strikes a sealed block, which was opened or ends.
+    pub(super) fn unseal(&self) {
+        self.cell().sealed.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Replaces memory of so many bytes by other memory.
     pub(super) fn exchange_held(&self, before: u64, after: u64) {
         let change = after.wrapping_sub(before);
@@ -52,6 +63,11 @@ impl Figures {
     /// Blocks.
     pub(super) fn blocks(&self) -> u64 {
         self.sum(|cell| &cell.blocks)
+    }
+
+    /// Sealed blocks.
+    pub(super) fn sealed_blocks(&self) -> u64 {
+        self.sum(|cell| &cell.sealed)
     }
 
     /// Bytes stored in blocks.

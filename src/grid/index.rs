@@ -59,6 +59,12 @@ impl Slice {
         len: u32::MAX,
     };
 
+    /// The slice's part of a block's bytes.
+    pub fn in_block(self, bytes: &[u8]) -> &[u8] {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        &bytes[self.cut(len)]
+    }
+
     /// The part of the slice that lies in a block of `len` bytes.
     pub(super) fn cut(self, len: u32) -> Range<usize> {
         let end = self.offset.saturating_add(self.len).min(len);

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! Grid ── Namespace ── Home ──┬── Shards: index ─> kept block, or weak reference to a lent one
+//!   │                         ├── Seals: hash ─> weak reference to a sealed block
 //!   │                         └── Account: quota and figures
 //!   │                                 │
 //!   └── Janitor ────────────────── Pool: budget, Arena: slabs of slots by size class
@@ -20,6 +21,7 @@
 //! holds                Home::holds                shared with the grid's own handles on lent blocks; exclusive, with
 //!                                                 nothing below it, to tell whether a block has others
 //! index shard          Shards                     one at a time; never while a block is dropped
+//! seal shard           Seals                      one at a time, beside no index shard; never while a block is dropped
 //! block                Memory::lock               copies of at most a block under it; compacting only tries it
 //! trimming             Arena::trimming            one thread gives pages back at a time
 //! size class           Arena::classes             one at a time
@@ -48,6 +50,8 @@ mod janitor;
 mod memory;
 mod namespace;
 mod record;
+mod seal;
+mod sealing;
 mod shards;
 mod slab;
 
@@ -58,3 +62,5 @@ pub use class::class_bytes;
 pub use grid::{Grid, GridConfig};
 pub use index::{BlockIndex, Slice};
 pub use namespace::Namespace;
+pub use seal::BlockHash;
+pub use sealing::Sealing;

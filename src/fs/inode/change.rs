@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Inode, Meta, NewInode};
-use crate::extent::Content;
+use crate::extent::{Content, Reading, Settled};
+use crate::fs::backlog::Backlog;
 use crate::fs::directory::{Entries, Target, entry_cost};
 use crate::fs::snapshot::history::History;
 use crate::fs::snapshot::list::Snapshots;
@@ -70,23 +71,26 @@ pub(in crate::fs) struct Change<'v> {
     /// Let go of before the gate.
     structure: Structure<'v>,
     gate: Gate<'v>,
-    table: &'v Table,
-    history: &'v History,
+    books: Books<'v>,
+}
+
+/// What a change finds inodes in, and what it has to tell of it.
+#[derive(Clone, Copy)]
+pub(in crate::fs) struct Books<'v> {
+    pub(in crate::fs) table: &'v Table,
+    /// Keeps what snapshots need.
+    pub(in crate::fs) history: &'v History,
+    /// Notes whose content changes; `None` where nobody wants to know.
+    pub(in crate::fs) backlog: Option<&'v Backlog>,
 }
 
 impl<'v> Change<'v> {
-    /// A change of what is in `table`; `history` keeps what snapshots need.
-    pub(in crate::fs) fn new(
-        gate: Gate<'v>,
-        structure: Structure<'v>,
-        table: &'v Table,
-        history: &'v History,
-    ) -> Self {
+    /// A change of what is in the books.
+    pub(in crate::fs) fn new(gate: Gate<'v>, structure: Structure<'v>, books: Books<'v>) -> Self {
         Self {
             structure,
             gate,
-            table,
-            history,
+            books,
         }
     }
 
@@ -98,13 +102,13 @@ impl<'v> Change<'v> {
         if is_shown(ino) {
             return Err(Error::new(ErrorKind::ReadOnly, "a snapshot cannot be changed"));
         }
-        let inode = self.table.get(ino)?;
+        let inode = self.books.table.get(ino)?;
         let snapshots = self.snapshots();
         let newest = snapshots.newest_number();
         if inode.kept() < newest
             && let Some(newest) = snapshots.get(newest)
         {
-            self.charging(|| self.history.keep(newest, &inode))?;
+            self.charging(|| self.books.history.keep(newest, &inode))?;
         }
         Ok(self.writable(inode))
     }
@@ -121,7 +125,7 @@ impl<'v> Change<'v> {
     /// `NoSpace`, `QuotaExceeded`.
     pub(in crate::fs) fn note_absent(&self, ino: Ino, kind: FileKind) -> Result<()> {
         match self.snapshots().get(self.snapshots().newest_number()) {
-            Some(newest) => self.charging(|| self.history.note_absent(newest, ino, kind)),
+            Some(newest) => self.charging(|| self.books.history.note_absent(newest, ino, kind)),
             None => Ok(()),
         }
     }
@@ -129,20 +133,38 @@ impl<'v> Change<'v> {
     /// Brings an inode back that a snapshot has kept; it is charged for already.
     pub(in crate::fs) fn revive(&self, new: NewInode) -> Writable<'_> {
         let inode = Inode::new(new, self.snapshots().newest_number());
-        self.writable(self.table.revive(inode))
+        self.writable(self.books.table.revive(inode))
     }
 
     /// Hands an inode's record of a deleted snapshot to the snapshot before it, or returns it where that has no use for
     /// it; to be dropped without a lock.
     pub(in crate::fs) fn hand_over(&self, ino: Ino, deleted: u64) -> Option<Arc<Record>> {
-        let living = self.table.get(ino).ok();
+        let living = self.books.table.get(ino).ok();
         // What a directory loses meanwhile must not go to the record that is taken away.
         let _entries = living
             .as_ref()
             .and_then(|inode| inode.directory().ok())
             .map(|directory| directory.entries.write());
         let older = self.snapshots().before(deleted);
-        self.charging(|| self.history.hand_over(ino, deleted, older))
+        self.charging(|| self.books.history.hand_over(ino, deleted, older))
+    }
+
+    /// Settles a block of a file that was read in order to seal it (see [`Content::settle`]). `None` where the file has
+    /// no name any more, and is about to go.
+    ///
+    /// The inode is not kept for the newest snapshot, and need not be: bytes, length and times stay as they are, only
+    /// other memory holds the bytes. A snapshot that shows the living content goes on doing so. One that has kept the
+    /// inode holds what it held.
+    pub(in crate::fs) fn settle(
+        &self,
+        inode: &Inode,
+        namespace: &Arc<Namespace>,
+        reading: &Reading,
+    ) -> Option<Settled> {
+        let file = inode.file().ok()?;
+        let meta = inode.meta.lock();
+        let has_name = meta.nlink > 0;
+        has_name.then(|| file.content.write().settle(namespace, reading))
     }
 
     /// The snapshots that there are while the change runs.
@@ -162,7 +184,8 @@ impl<'v> Change<'v> {
     fn writable(&self, inode: Arc<Inode>) -> Writable<'_> {
         Writable {
             inode,
-            history: self.history,
+            history: self.books.history,
+            backlog: self.books.backlog,
             _change: PhantomData,
         }
     }
@@ -172,6 +195,7 @@ impl<'v> Change<'v> {
 pub(in crate::fs) struct Writable<'c> {
     inode: Arc<Inode>,
     history: &'c History,
+    backlog: Option<&'c Backlog>,
     _change: PhantomData<&'c Change<'c>>,
 }
 
@@ -191,7 +215,11 @@ impl Writable<'_> {
 
     /// The bytes of a regular file; `IsDirectory` or `InvalidArgument` for anything else.
     pub(in crate::fs) fn content_mut(&self) -> Result<RwLockWriteGuard<'_, Content>> {
-        Ok(self.inode.file()?.content.write())
+        let file = self.inode.file()?;
+        if let Some(backlog) = self.backlog {
+            backlog.note(self.inode.ino, &self.inode.mark);
+        }
+        Ok(file.content.write())
     }
 
     /// The entries of a directory, or `NotDirectory`.

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, PutHow, Request, SnapshotDeed, SnapshotReply,
-    StatReply, SubjectRequest, UsageReply, receive, send,
+    Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, PutHow, Request, SealReply, SnapshotDeed,
+    SnapshotReply, StatReply, SubjectRequest, UsageReply, receive, send,
 };
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
@@ -163,6 +163,17 @@ impl Client {
         let subjects = serde_json::to_vec(subjects).map_err(|source| nonsense().with_source(source))?;
         let (_, payload) = self.ask(&Request::Usage, &subjects)?;
         serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
+    }
+
+    /// Holds equal blocks once, now; returns when all files were looked at.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection breaks.
+    pub fn seal(&mut self) -> Result<SealReply> {
+        match self.ask(&Request::Seal, &[])? {
+            (Answer::Sealed(reply), _) => Ok(reply),
+            _ => Err(nonsense()),
+        }
     }
 
     /// Waits until the program has ended and its memory is free; `false` where `timeout` is over before.

@@ -14,7 +14,7 @@ mod tests;
 pub use client::Client;
 pub use protocol::{
     BlockKey, CheckReply, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply, PathReply, PutHow,
-    SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
+    SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
 };
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Service};

@@ -54,6 +54,8 @@ pub(super) enum Request {
     /// What files take. The payload is JSON, an array of [`SubjectRequest`]; answered by [`Answer::Done`] with a payload:
     /// JSON, a [`UsageReply`].
     Usage,
+    /// Hold equal blocks once, now; answered by [`Answer::Sealed`].
+    Seal,
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
@@ -116,6 +118,7 @@ pub(super) enum Answer {
     Check(CheckReply),
     Keys(Vec<BlockKey>),
     Snapshots(Vec<SnapshotReply>),
+    Sealed(SealReply),
     Failed { kind: ErrorKind, message: String },
 }
 
@@ -138,6 +141,10 @@ pub struct StatReply {
     pub shared_bytes: u64,
     /// Bytes that inodes, names and attributes take.
     pub metadata_bytes: u64,
+    /// Blocks that were looked at, and are found by others that are equal.
+    pub sealed_blocks: u64,
+    /// Inodes with changes in which equal blocks are still to be looked for.
+    pub unsealed_inodes: u64,
     /// Bytes that writers may still take.
     pub free_bytes: u64,
     /// Bytes of the arena that the system has given pages to.
@@ -186,6 +193,21 @@ pub struct CheckReply {
     pub files: u64,
     /// Snapshots.
     pub snapshots: u64,
+}
+
+/// What looking for equal blocks has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealReply {
+    /// Bytes that were read: those that were not sealed yet.
+    pub read_bytes: u64,
+    /// Blocks that are sealed now.
+    pub sealed_blocks: u64,
+    /// Blocks in whose place an equal one is held now.
+    pub shared_blocks: u64,
+    /// Memory that this gave back.
+    pub shared_bytes: u64,
+    /// Memory of zeros that became holes.
+    pub zero_bytes: u64,
 }
 
 /// A snapshot.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::protocol::{
     Answer, BlockKey, CheckReply, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply, PutHow, Request,
-    SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
+    SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Difference, FileUsage, Subject, Volume};
@@ -77,6 +77,7 @@ impl Service {
             Request::Snapshots { skip } => self.snapshots(*skip),
             Request::Diff { from, to } => return Ok((Answer::Done, self.diff(from, to.as_deref())?)),
             Request::Usage => return Ok((Answer::Done, self.usage(payload)?)),
+            Request::Seal => Answer::Sealed(self.seal()),
             Request::AwaitEnd => Answer::Done,
         };
         Ok((answer, Vec::new()))
@@ -95,6 +96,8 @@ impl Service {
             shared_bytes: (volume.logical_bytes + volume.snapshot_bytes)
                 .saturating_sub(volume.usage.held_bytes),
             metadata_bytes: total.metadata_bytes,
+            sealed_blocks: volume.usage.sealed_blocks,
+            unsealed_inodes: volume.unsealed_inodes,
             free_bytes: total.limit_bytes.saturating_sub(taken),
             resident_bytes: self.grid.resident_bytes(),
             inodes: volume.inodes,
@@ -112,6 +115,17 @@ impl Service {
                 .into_iter()
                 .map(|(operation, count)| (operation.to_owned(), count))
                 .collect(),
+        }
+    }
+
+    fn seal(&self) -> SealReply {
+        let report = self.volume.seal_all();
+        SealReply {
+            read_bytes: report.read_bytes,
+            sealed_blocks: report.sealed_blocks,
+            shared_blocks: report.shared_blocks,
+            shared_bytes: report.shared_bytes,
+            zero_bytes: report.zero_bytes,
         }
     }
 

@@ -22,6 +22,8 @@ impl KernelCaches {
         for knowledge in outdated {
             let told = match knowledge {
                 Outdated::Inode(ino) => self.0.inval_inode(INodeNo(ino.0), 0, 0),
+                // An offset before the first byte leaves the bytes alone.
+                Outdated::Attributes(ino) => self.0.inval_inode(INodeNo(ino.0), -1, 0),
                 Outdated::Entry { parent, name } => {
                     self.0.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
                 }

@@ -1,0 +1,246 @@
+//! Deduplication: contents that were left alone are sealed, so that equal blocks are held once.
+//!
+//! A thread of the lowest priority does it block by block; between two of its short looks at a content no lock is held.
+//! What snapshots have kept is not sealed by itself: it shares the blocks that the living content had, and those were
+//! sealed unless they were changed at once.
+
+use std::str::FromStr;
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::backlog::Backlog;
+use super::inode::Inode;
+use super::volume::Volume;
+use crate::extent::{Reading, Settled, Zeros};
+use crate::limits::{FILE_SIZE_MAX, SEAL_IDLE_MS};
+use crate::range::ByteRange;
+use crate::vfs::{Ino, Outdated};
+use crate::{Error, ErrorKind, Result};
+
+/// A file as a whole, with what is allocated behind its end.
+const WHOLE: ByteRange = ByteRange {
+    start: 0,
+    end: FILE_SIZE_MAX,
+};
+
+/// When equal blocks are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dedup {
+    /// Only when asked to, by [`Volume::seal_all`].
+    #[default]
+    Off,
+    /// When a file was left alone for a while, by a [`Sealer`].
+    Idle,
+    /// Whole blocks as soon as they are written, on the writer's thread; the rest as with `Idle`.
+    Inline,
+}
+
+impl FromStr for Dedup {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "idle" => Ok(Self::Idle),
+            "inline" => Ok(Self::Inline),
+            _ => Err("deduplication is off, idle or inline".into()),
+        }
+    }
+}
+
+/// What sealing has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SealReport {
+    /// Bytes that were read.
+    pub read_bytes: u64,
+    /// Blocks that are sealed now.
+    pub sealed_blocks: u64,
+    /// Blocks in whose place an equal one is held now.
+    pub shared_blocks: u64,
+    /// Memory that this gave back.
+    pub shared_bytes: u64,
+    /// Memory of zeros that became holes.
+    pub zero_bytes: u64,
+}
+
+impl SealReport {
+    fn add(&mut self, read: &Read, settled: Settled) {
+        self.read_bytes += u64::from(read.block_len);
+        match settled {
+            Settled::Kept => {}
+            Settled::Sealed => self.sealed_blocks += 1,
+            Settled::Shared(freed) => {
+                self.shared_blocks += 1;
+                self.shared_bytes += u64::from(freed);
+            }
+            Settled::Emptied(freed) => self.zero_bytes += freed,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.read_bytes += other.read_bytes;
+        self.sealed_blocks += other.sealed_blocks;
+        self.shared_blocks += other.shared_blocks;
+        self.shared_bytes += other.shared_bytes;
+        self.zero_bytes += other.zero_bytes;
+    }
+}
+
+/// The thread that seals what was left alone; ends when this is dropped, or soon after the volume.
+pub struct Sealer {
+    backlog: Arc<Backlog>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sealer {
+    /// Starts the thread, which sleeps until something changes.
+    ///
+    /// # Errors
+    /// `NoMemory` where the host refuses a thread.
+    pub fn start(volume: &Arc<Volume>) -> Result<Self> {
+        let (volume, backlog) = (Arc::downgrade(volume), Arc::clone(&volume.backlog));
+        let rounds = Rounds {
+            volume,
+            backlog: Arc::clone(&backlog),
+        };
+        let thread = thread::Builder::new()
+            .name("okapi-sealer".to_owned())
+            .spawn(move || rounds.run())
+            .map_err(|cause| {
+                Error::new(ErrorKind::NoMemory, "the host refuses a thread that seals blocks")
+                    .with_source(cause)
+            })?;
+        Ok(Self {
+            backlog,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Sealer {
+    fn drop(&mut self) {
+        self.backlog.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic in the thread has been reported by it; there is nothing to clean up.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Rounds {
+    volume: Weak<Volume>,
+    backlog: Arc<Backlog>,
+}
+
+impl Rounds {
+    fn run(&self) {
+        give_way();
+        while self
+            .backlog
+            .rest(Duration::from_millis(SEAL_IDLE_MS))
+            .is_continue()
+        {
+            let Some(volume) = self.volume.upgrade() else {
+                return;
+            };
+            for ino in volume.ripe() {
+                if let Ok(inode) = volume.table.get(ino) {
+                    volume.seal_file(&inode, WHOLE, || !self.backlog.is_stopped());
+                }
+                self.backlog.note_done();
+            }
+        }
+    }
+}
+
+/// Puts the calling thread behind all others.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    // Where the system refuses, the thread competes like others.
+    let _ = rustix::process::setpriority_process(None, 19);
+}
+
+impl Volume {
+    /// Seals all files, now; returns when it is done. Others work meanwhile.
+    pub fn seal_all(&self) -> SealReport {
+        self.backlog.clear();
+        let mut report = SealReport::default();
+        for ino in self.table.numbers(|inode| inode.require_file().is_ok()) {
+            if let Ok(inode) = self.table.get(ino) {
+                inode.mark.clear();
+                report.merge(&self.seal_file(&inode, WHOLE, || true));
+            }
+        }
+        report
+    }
+
+    /// Seals the whole blocks that a write has left in a range.
+    pub(super) fn seal_inline(&self, inode: &Inode, written: ByteRange) {
+        let block_size = u64::from(self.namespace.block_size());
+        let whole = ByteRange {
+            start: written.start.next_multiple_of(block_size),
+            end: written.end - written.end % block_size,
+        };
+        if !whole.is_empty() {
+            self.seal_file(inode, whole, || true);
+        }
+    }
+
+    /// The inodes that wait to be sealed and have not changed since this was asked last.
+    fn ripe(&self) -> Vec<Ino> {
+        let marked = || self.table.numbers(|inode| inode.mark.is_set());
+        let pass = |ino| self.table.get(ino).ok()?.mark.pass();
+        self.backlog.take_ripe(marked, pass)
+    }
+
+    /// Seals the blocks of a file in a range, one by one, as long as the file has a name and `go_on` says so.
+    fn seal_file(&self, inode: &Inode, range: ByteRange, go_on: impl Fn() -> bool) -> SealReport {
+        let mut report = SealReport::default();
+        let (mut at, mut searched) = (range.start, range.start);
+        while go_on() {
+            let zeros = if at < searched { Zeros::Keep } else { Zeros::Find };
+            let rest = ByteRange { start: at, ..range };
+            let Some(read) = read_next(inode, rest, zeros) else {
+                break;
+            };
+            let change = self.change();
+            let Some(settled) = change.settle(inode, &self.namespace, &read.reading) else {
+                break;
+            };
+            drop(change);
+            report.add(&read, settled);
+            match read.reading.has_zeros() {
+                true => searched = read.end,
+                false => at = read.end,
+            }
+        }
+        if report.zero_bytes > 0 {
+            self.tell_outdated(&[Outdated::Attributes(inode.ino)]);
+        }
+        report
+    }
+}
+
+/// An extent that was read.
+struct Read {
+    reading: Reading,
+    /// Where it ends in the file.
+    end: u64,
+    block_len: u32,
+}
+
+/// Reads the next block that is not sealed. A writer without memory to copy it waits for that.
+fn read_next(inode: &Inode, range: ByteRange, zeros: Zeros) -> Option<Read> {
+    let content = inode.content().ok()?;
+    let _reading = inode.readers.read();
+    let unsealed = content.next_unsealed(range)?;
+    drop(content);
+    Some(Read {
+        end: unsealed.end(),
+        block_len: unsealed.block_len(),
+        reading: unsealed.read(zeros),
+    })
+}

@@ -1,0 +1,204 @@
+//! How a block is sealed, shared and opened again.
+//!
+//! ```text
+//!           watch (its bytes are read)        seal (nobody has opened it since)
+//!   open ───────────────────────────> watched ─────────────────────────────────> sealed
+//!    ^                                   |                                         |
+//!    └───────────────── open (its only handle is about to be written to) ──────────┘
+//! ```
+//!
+//! **Why nobody writes to bytes that others have come to share.**
+//!
+//! 1. A block is written to only through its one handle, and only after [`Block::open`] has said so, under the lock of
+//!    the content that holds the handle. So it does not change while a second handle exists that was cloned from that
+//!    content under its lock; and it has not changed since it was watched, while the mark is there.
+//! 2. [`Block::seal`] is called under that lock too, and looks for the mark: the hash belongs to the bytes.
+//! 3. A sealed block gets another handle in two ways. From its own content: then the lock of that content is held. Or
+//!    by its hash: then the handle is cloned under the lock of the hash's shard.
+//! 4. `open` first takes the block out of its shard, under the shard's lock, and only then believes that its handle is
+//!    the only one. Whoever found the block before has a handle, which `open` sees; whoever comes later does not find it.
+//!
+//! **Why bytes are compared** though blake3 alone would do: it takes a few per cent of the time that the hash took,
+//! needs no more than 64 bits of the hash in the table, and so no flipped bit and no mistake here can ever give a file
+//! the bytes of another.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use super::block::{Block, Home, Lent, Pin};
+use super::index::{BlockIndex, Slice};
+use super::namespace::Namespace;
+use super::seal::{BlockHash, Bucket, Entered};
+use crate::limits::BLOCK_INDEX_BITS;
+use crate::{Error, ErrorKind, Result};
+
+/// The block was read, and not opened since.
+const WATCHED: u64 = 1 << BLOCK_INDEX_BITS;
+/// The block is among the seals of its home.
+const SEALED: u64 = 2 << BLOCK_INDEX_BITS;
+
+/// What became of a block that was to be sealed.
+#[derive(Debug)]
+pub enum Sealing {
+    /// It is sealed: others that are equal will find it.
+    Sealed,
+    /// A sealed block holds the same bytes: to be held in its place.
+    Equal(Block),
+    /// It stays open: it was opened since it was watched, there is no room for its seal, or another block has its hash.
+    Open,
+}
+
+impl Block {
+    /// Whether the block is sealed. A `true` holds while the content that the handle belongs to is locked.
+    pub fn is_sealed(&self) -> bool {
+        self.has(SEALED)
+    }
+
+    /// Whether the block was not opened since it was watched.
+    pub fn is_watched(&self) -> bool {
+        self.has(WATCHED)
+    }
+
+    /// Notes that the bytes are going to be read in order to seal them. To be called with a handle that keeps the block
+    /// from being opened, and to be kept until they are read.
+    pub fn watch(&self) {
+        self.0.state.fetch_or(WATCHED, Ordering::Relaxed);
+    }
+
+    /// Makes the block writable in place if this is its only handle; returns whether it is, which then holds until the
+    /// handle is cloned. A block that is writable is not sealed.
+    ///
+    /// As for [`Block::is_shared`], the grid's own holds do not count.
+    pub fn open(&self) -> bool {
+        if self.is_shared() {
+            return false;
+        }
+        // What was done to the block before the other handles went, sealing above all, is seen from here on.
+        fence(Ordering::Acquire);
+        let marks = self.0.state.load(Ordering::Relaxed) & (WATCHED | SEALED);
+        marks == 0 || self.open_marked(marks)
+    }
+
+    fn open_marked(&self, marks: u64) -> bool {
+        self.0.state.fetch_and(!WATCHED, Ordering::Relaxed);
+        if marks & SEALED != 0 {
+            let home = &self.0.home;
+            home.seals
+                .take_out(home.bucket(self.index()), Arc::as_ptr(&self.0));
+            self.0.state.fetch_and(!SEALED, Ordering::Relaxed);
+            home.account.unseal_block();
+        }
+        !self.is_shared()
+    }
+
+    /// Seals a block of these bytes, or finds an equal one that is sealed. The caller has watched it, has read the bytes
+    /// of which this is the hash, and holds the lock under which the handle's content is changed.
+    pub fn seal(&self, hash: BlockHash) -> Sealing {
+        if self.is_sealed() {
+            return Sealing::Sealed;
+        }
+        let home = &self.0.home;
+        // The look-up is one of the grid's own until the bytes have turned out to be equal. It ends after it.
+        let _hold = home.hold();
+        let present = match home.seals.find(hash) {
+            Some(present) => present,
+            None if !self.is_watched() || !home.account.seal_block() => return Sealing::Open,
+            None => match home.seals.enter(hash, &self.0) {
+                Entered::Fresh(bucket) => return self.sealed_in(bucket),
+                Entered::Present(present) => {
+                    home.account.unseal_block();
+                    present
+                }
+            },
+        };
+        if Arc::ptr_eq(&present, &self.0) {
+            // Another content that shares the block is sealing it just now.
+            return Sealing::Sealed;
+        }
+        let present = Block(present);
+        match self.is_watched() && self.equals(&present) {
+            true => Sealing::Equal(present),
+            false => Sealing::Open,
+        }
+    }
+
+    /// Ends the sealing of a block that was entered.
+    fn sealed_in(&self, bucket: Bucket) -> Sealing {
+        self.0.home.set_bucket(self, bucket);
+        self.0.state.fetch_or(SEALED, Ordering::Release);
+        // It does not grow any more: room for bytes to be appended goes back.
+        self.truncate(u32::MAX);
+        Sealing::Sealed
+    }
+
+    /// Whether two blocks hold the same bytes. Both are locked for reading, in the order of their indexes.
+    fn equals(&self, other: &Self) -> bool {
+        let (first, second) = match self.index() < other.index() {
+            true => (self, other),
+            false => (other, self),
+        };
+        first.read(Slice::ALL, |bytes| {
+            second.read(Slice::ALL, |others| bytes == others)
+        })
+    }
+
+    fn has(&self, mark: u64) -> bool {
+        self.0.state.load(Ordering::Relaxed) & mark != 0
+    }
+}
+
+impl Lent {
+    /// Takes the seal of a block away that ends.
+    pub(super) fn end_seal(&mut self, bucket: Bucket) {
+        if *self.state.get_mut() & SEALED != 0 {
+            self.home.seals.take_out(bucket, self);
+            self.home.account.unseal_block();
+        }
+    }
+}
+
+/// Verifies the seals of a namespace: each sealed block is entered under the hash of its bytes. Others may work
+/// meanwhile.
+///
+/// # Errors
+/// `Corrupt`.
+pub(super) fn check(namespace: &Namespace) -> Result<()> {
+    let home = &namespace.home;
+    let mut broken = None;
+    home.each_block(|pin| {
+        if let Some(block) = pin.lent().filter(|block| block.is_sealed())
+            && !is_entered_rightly(home, block)
+        {
+            broken = Some(block.index());
+        }
+    });
+    match broken {
+        None => Ok(()),
+        Some(index) => Err(wrong_seal(namespace.name(), index)),
+    }
+}
+
+/// Whether a sealed block is entered under its hash, or was opened while that was looked at.
+fn is_entered_rightly(home: &Home, block: &Block) -> bool {
+    let entered = || {
+        home.seals
+            .hash_of(home.bucket(block.index()), Arc::as_ptr(&block.0))
+    };
+    let before = entered();
+    let hash = block.read(Slice::ALL, BlockHash::of);
+    let after = entered();
+    !block.is_sealed() || before != after || after == Some(hash)
+}
+
+fn wrong_seal(namespace: &str, index: BlockIndex) -> Error {
+    let index = index.get();
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("{namespace}: block {index} is not sealed under the hash of its bytes"),
+    )
+}
+
+/// Whether a block that a walk has found is sealed.
+pub(super) fn is_sealed(pin: &Pin<'_>) -> bool {
+    pin.lent().is_some_and(Block::is_sealed)
+}
