@@ -47,4 +47,4 @@ mod tests;
 pub use clip::Clip;
 pub use content::Content;
 pub use read::ReadPlan;
-pub use seal::{Reading, Settled, Unsealed, Zeros};
+pub use seal::{Reading, SealWalk, Settled, Unsealed};

@@ -27,13 +27,33 @@ const PAGE: usize = PAGE_SIZE as usize;
 /// A page of zeros.
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
-/// How blocks are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zeros {
-    /// Pages of zeros are looked for.
-    Find,
-    /// They count as other bytes.
-    Keep,
+/// A walk through the open blocks of a content, in the order of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct SealWalk {
+    /// What is left of it.
+    range: ByteRange,
+    /// Before this offset zeros are not looked for any more.
+    searched: u64,
+}
+
+impl SealWalk {
+    /// A walk through the extents that lie in a range.
+    pub fn over(range: ByteRange) -> Self {
+        Self {
+            range,
+            searched: range.start,
+        }
+    }
+
+    /// Goes on behind an extent that was read and settled. One in which zeros were found comes again, for what it holds
+    /// beside them.
+    pub fn pass(&mut self, reading: &Reading) {
+        let end = reading.place.start + u64::from(reading.place.len);
+        match reading.found {
+            Found::Zeros | Found::ZeroPages(_) => self.searched = end,
+            Found::Bytes(_) | Found::Promised => self.range.start = end,
+        }
+    }
 }
 
 /// An extent whose block is open. It pins the block: a writer would copy it meanwhile.
@@ -42,6 +62,8 @@ pub struct Unsealed {
     extent: Extent,
     /// Whether the content was preallocated.
     promised: bool,
+    /// Whether zeros are to be looked for.
+    search: bool,
 }
 
 /// What was found in an extent's block.
@@ -86,28 +108,23 @@ pub enum Settled {
 }
 
 impl Unsealed {
-    /// Where the extent ends in the file.
-    pub fn end(&self) -> u64 {
-        self.extent.end()
-    }
-
     /// Bytes in the block.
     pub fn block_len(&self) -> u32 {
         self.extent.block.len()
     }
 
     /// Reads the block and lets go of it.
-    pub fn read(self, zeros: Zeros) -> Reading {
+    pub fn read(self) -> Reading {
         let extent = &self.extent;
         extent.block.watch();
-        let found = extent.block.read(Slice::ALL, |bytes| self.look(bytes, zeros));
+        let found = extent.block.read(Slice::ALL, |bytes| self.look(bytes));
         Reading {
             place: Place::of(extent),
             found,
         }
     }
 
-    fn look(&self, bytes: &[u8], zeros: Zeros) -> Found {
+    fn look(&self, bytes: &[u8]) -> Found {
         let extent = &self.extent;
         let own = extent.slice(extent.start, extent.end()).in_block(bytes);
         if self.promised {
@@ -116,9 +133,9 @@ impl Unsealed {
                 false => Found::Bytes(BlockHash::of(bytes)),
             };
         }
-        let holes = match zeros {
-            Zeros::Find => zero_runs(own),
-            Zeros::Keep => Vec::new(),
+        let holes = match self.search {
+            true => zero_runs(own),
+            false => Vec::new(),
         };
         match holes.as_slice() {
             [] => Found::Bytes(BlockHash::of(bytes)),
@@ -134,14 +151,6 @@ impl Unsealed {
     }
 }
 
-impl Reading {
-    /// Whether zeros were found that can become holes. Where they did not, or not all, the extent is to be read again
-    /// for what it holds beside them.
-    pub fn has_zeros(&self) -> bool {
-        matches!(self.found, Found::Zeros | Found::ZeroPages(_))
-    }
-}
-
 impl Place {
     fn of(extent: &Extent) -> Self {
         Self {
@@ -154,15 +163,16 @@ impl Place {
 }
 
 impl Content {
-    /// The first extent that lies in the range and has an open block that is worth sealing.
-    pub fn next_unsealed(&self, range: ByteRange) -> Option<Unsealed> {
-        let extents = self.map.iter_from(range.start);
+    /// The next extent of a walk that has an open block worth sealing.
+    pub fn next_unsealed(&self, walk: &SealWalk) -> Option<Unsealed> {
+        let extents = self.map.iter_from(walk.range.start);
         let extent = extents
-            .take_while(|extent| extent.end() <= range.end)
+            .take_while(|extent| extent.end() <= walk.range.end)
             .find(|extent| !extent.block.is_sealed() && extent.block.len() >= SEAL_LEN_MIN)?;
         Some(Unsealed {
             extent: extent.clone(),
             promised: self.preallocated,
+            search: extent.start >= walk.searched,
         })
     }
 

@@ -4,6 +4,7 @@ mod clones;
 mod diff;
 mod map;
 mod model;
+mod seal;
 
 use std::sync::{Arc, RwLock};
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::backlog::Backlog;
 use super::inode::Inode;
 use super::volume::Volume;
-use crate::extent::{Reading, Settled, Zeros};
+use crate::extent::{Reading, SealWalk, Settled};
 use crate::limits::{FILE_SIZE_MAX, SEAL_IDLE_MS};
 use crate::range::ByteRange;
 use crate::vfs::{Ino, Outdated};
@@ -67,8 +67,7 @@ pub struct SealReport {
 }
 
 impl SealReport {
-    fn add(&mut self, read: &Read, settled: Settled) {
-        self.read_bytes += u64::from(read.block_len);
+    fn add(&mut self, settled: Settled) {
         match settled {
             Settled::Kept => {}
             Settled::Sealed => self.sealed_blocks += 1,
@@ -199,23 +198,17 @@ impl Volume {
     /// Seals the blocks of a file in a range, one by one, as long as the file has a name and `go_on` says so.
     fn seal_file(&self, inode: &Inode, range: ByteRange, go_on: impl Fn() -> bool) -> SealReport {
         let mut report = SealReport::default();
-        let (mut at, mut searched) = (range.start, range.start);
+        let mut walk = SealWalk::over(range);
         while go_on() {
-            let zeros = if at < searched { Zeros::Keep } else { Zeros::Find };
-            let rest = ByteRange { start: at, ..range };
-            let Some(read) = read_next(inode, rest, zeros) else {
+            let Some((reading, len)) = read_next(inode, &walk) else {
                 break;
             };
-            let change = self.change();
-            let Some(settled) = change.settle(inode, &self.namespace, &read.reading) else {
+            report.read_bytes += u64::from(len);
+            let Some(settled) = self.change().settle(inode, &self.namespace, &reading) else {
                 break;
             };
-            drop(change);
-            report.add(&read, settled);
-            match read.reading.has_zeros() {
-                true => searched = read.end,
-                false => at = read.end,
-            }
+            report.add(settled);
+            walk.pass(&reading);
         }
         if report.zero_bytes > 0 {
             self.tell_outdated(&[Outdated::Attributes(inode.ino)]);
@@ -224,23 +217,12 @@ impl Volume {
     }
 }
 
-/// An extent that was read.
-struct Read {
-    reading: Reading,
-    /// Where it ends in the file.
-    end: u64,
-    block_len: u32,
-}
-
-/// Reads the next block that is not sealed. A writer without memory to copy it waits for that.
-fn read_next(inode: &Inode, range: ByteRange, zeros: Zeros) -> Option<Read> {
+/// Reads the next block that is not sealed; with its length. A writer without memory to copy it waits for that.
+fn read_next(inode: &Inode, walk: &SealWalk) -> Option<(Reading, u32)> {
     let content = inode.content().ok()?;
     let _reading = inode.readers.read();
-    let unsealed = content.next_unsealed(range)?;
+    let unsealed = content.next_unsealed(walk)?;
     drop(content);
-    Some(Read {
-        end: unsealed.end(),
-        block_len: unsealed.block_len(),
-        reading: unsealed.read(zeros),
-    })
+    let len = unsealed.block_len();
+    Some((unsealed.read(), len))
 }

@@ -1,12 +1,13 @@
 //! Behaviour of the volume through the `Vfs` trait.
 
+mod seal;
 mod snapshots;
 mod usage;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Volume, VolumeConfig};
+use super::{Dedup, Volume, VolumeConfig};
 use crate::ErrorKind;
 use crate::clock::{ManualClock, Timestamp};
 use crate::grid::{Grid, GridConfig};
@@ -26,13 +27,20 @@ struct Fixture {
 
 impl Fixture {
     fn new(size_bytes: u64) -> Self {
+        Self::with(size_bytes, Dedup::Off)
+    }
+
+    fn with(size_bytes: u64, dedup: Dedup) -> Self {
         let grid = Grid::new(GridConfig::with_size(size_bytes)).unwrap();
         let namespace = grid.create_namespace("drive", None).unwrap();
         let volume = Volume::new(
             &grid,
             namespace,
             Arc::new(ManualClock::new()),
-            VolumeConfig::default(),
+            VolumeConfig {
+                dedup,
+                ..VolumeConfig::default()
+            },
         )
         .unwrap();
         Self { volume, grid }

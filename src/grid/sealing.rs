@@ -202,3 +202,133 @@ fn wrong_seal(namespace: &str, index: BlockIndex) -> Error {
 pub(super) fn is_sealed(pin: &Pin<'_>) -> bool {
     pin.lent().is_some_and(Block::is_sealed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Grid, GridConfig};
+    use super::*;
+    use crate::limits::{SEAL_COST, SEAL_SHARE};
+
+    fn namespace(size_bytes: u64) -> (Arc<Grid>, Arc<Namespace>) {
+        let grid = Grid::new(GridConfig::with_size(size_bytes)).unwrap();
+        let namespace = grid.create_namespace("test", None).unwrap();
+        (grid, namespace)
+    }
+
+    fn watched(namespace: &Arc<Namespace>, bytes: &[u8]) -> (Block, BlockHash) {
+        let block = namespace.new_block(0, bytes).unwrap();
+        block.watch();
+        (block, BlockHash::of(bytes))
+    }
+
+    fn sealed(namespace: &Arc<Namespace>, bytes: &[u8]) -> Block {
+        let (block, hash) = watched(namespace, bytes);
+        assert!(matches!(block.seal(hash), Sealing::Sealed));
+        block
+    }
+
+    #[test]
+    fn an_equal_block_is_found_as_long_as_it_is_sealed() {
+        let (grid, namespace) = namespace(1 << 20);
+        let empty = namespace.usage();
+        let first = sealed(&namespace, &[7; 5000]);
+        assert!(first.is_sealed() && !first.is_shared());
+        assert_eq!(namespace.usage().sealed_blocks, 1);
+        let (second, hash) = watched(&namespace, &[7; 5000]);
+        match second.seal(hash) {
+            Sealing::Equal(equal) => assert_eq!(equal.index(), first.index()),
+            other => panic!("it is {other:?}"),
+        }
+        assert!(!second.is_sealed() && !first.is_shared());
+        grid.check().unwrap();
+        assert!(first.open() && !first.is_sealed());
+        first.write(0, b"other").unwrap();
+        assert!(matches!(second.seal(hash), Sealing::Sealed));
+        grid.check().unwrap();
+        drop((first, second));
+        assert_eq!(namespace.usage(), empty, "seals end with their blocks");
+        grid.check().unwrap();
+    }
+
+    #[test]
+    fn what_was_opened_since_it_was_read_stays_open() {
+        let (_grid, namespace) = namespace(1 << 20);
+        let (block, hash) = watched(&namespace, &[1; 4096]);
+        assert!(block.open() && !block.is_watched());
+        block.write(9, &[2]).unwrap();
+        assert!(matches!(block.seal(hash), Sealing::Open));
+        let equal = sealed(&namespace, &[1; 4096]);
+        assert!(matches!(block.seal(hash), Sealing::Open), "it has other bytes");
+        assert!(equal.is_sealed() && !block.is_sealed());
+    }
+
+    #[test]
+    fn a_shared_block_is_sealed_and_not_opened() {
+        let (grid, namespace) = namespace(1 << 20);
+        let block = sealed(&namespace, &[1; 4096]);
+        let other = block.clone();
+        assert!(!block.open() && block.is_sealed());
+        drop(other);
+        assert!(block.open() && !block.is_sealed());
+        let (block, hash) = watched(&namespace, &[3; 4096]);
+        let other = block.clone();
+        assert!(matches!(other.seal(hash), Sealing::Sealed));
+        assert!(matches!(block.seal(hash), Sealing::Sealed), "by the other handle");
+        grid.check().unwrap();
+    }
+
+    #[test]
+    fn blocks_of_one_hash_with_other_bytes_are_not_shared() {
+        let (grid, namespace) = namespace(1 << 20);
+        let (first, hash) = watched(&namespace, &[1; 4096]);
+        assert!(matches!(first.seal(hash), Sealing::Sealed));
+        let (second, _) = watched(&namespace, &[2; 4096]);
+        assert!(matches!(second.seal(hash), Sealing::Open));
+        grid.check().unwrap();
+    }
+
+    #[test]
+    fn the_check_finds_a_block_that_is_not_what_its_seal_says() {
+        let (grid, namespace) = namespace(1 << 20);
+        let (block, _) = watched(&namespace, &[1; 4096]);
+        assert!(matches!(block.seal(BlockHash::of(b"other")), Sealing::Sealed));
+        let found = grid.check().unwrap_err();
+        assert_eq!(found.kind(), ErrorKind::Corrupt);
+        assert!(found.to_string().contains("not sealed under the hash"), "{found}");
+    }
+
+    #[test]
+    fn seals_keep_to_their_share_of_the_budget() {
+        let (grid, namespace) = namespace(1 << 20);
+        let most = (1 << 20) / SEAL_SHARE / SEAL_COST;
+        let blocks: Vec<_> = (0..most)
+            .map(|number| sealed(&namespace, &number.to_le_bytes()))
+            .collect();
+        let (block, hash) = watched(&namespace, b"one more");
+        assert!(matches!(block.seal(hash), Sealing::Open));
+        let (equal, hash) = watched(&namespace, &0_u64.to_le_bytes());
+        assert!(
+            matches!(equal.seal(hash), Sealing::Equal(_)),
+            "that needs no entry"
+        );
+        drop((equal, blocks));
+        let (block, hash) = watched(&namespace, b"now there is room");
+        assert!(matches!(block.seal(hash), Sealing::Sealed));
+        namespace.set_quota(Some(0));
+        let (last, hash) = (block.clone(), BlockHash::of(b"now there is room"));
+        assert!(matches!(last.seal(hash), Sealing::Sealed));
+        grid.check().unwrap();
+    }
+
+    #[test]
+    fn a_sealed_block_gives_back_what_it_had_to_grow() {
+        let (_grid, namespace) = namespace(1 << 20);
+        let block = namespace.new_block(0, &[5; 20_000]).unwrap();
+        block.write(20_000, &[5; 5_000]).unwrap();
+        assert!(block.held_bytes() > 28 << 10);
+        block.watch();
+        let hash = block.read(Slice::ALL, BlockHash::of);
+        assert!(matches!(block.seal(hash), Sealing::Sealed));
+        assert_eq!(block.held_bytes(), 28 << 10);
+    }
+}
