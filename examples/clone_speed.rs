@@ -17,6 +17,8 @@ const BASE_LEN: u64 = 64 << 20;
 const CHUNK: usize = 1 << 20;
 /// Where each clone differs: in the middle of a block.
 const PLACE: u64 = (20 << 20) + 4096;
+/// A step that comes everywhere.
+const SCATTER: u64 = 41_234_567;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let count = std::env::args().nth(1).map_or(Ok(254), |count| count.parse())?;
@@ -48,6 +50,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map(drop)
     })?;
     report("write 4 KiB to it", each, (charged(&volume) - before) / count);
+
+    for writes in [16, 256, 1024] {
+        let clone = make(&volume, &format!("scattered{writes}"))?;
+        copy(&volume, base, clone)?;
+        let before = charged(&volume);
+        let (_, each) = timed(writes, |number| {
+            let place = number as u64 * SCATTER % BASE_LEN;
+            let page = WriteAt::Offset(place / 4096 * 4096);
+            volume.write(clone, page, &[7; 4096], false).map(drop)
+        })?;
+        let bytes = (charged(&volume) - before) / writes;
+        report(&format!("write 4 KiB to one of {writes} places"), each, bytes);
+    }
 
     let (_, each) = timed(8, |_| read(&volume, base))?;
     report_speed("read the base", each);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Dedup, Volume, VolumeConfig};
 use crate::ErrorKind;
 use crate::clock::{ManualClock, Timestamp};
-use crate::grid::{Grid, GridConfig};
+use crate::grid::{Charge, Grid, GridConfig};
 use crate::range::ByteRange;
 use crate::vfs::{
     Attr, Caller, CopyRange, DirEntry, Fallocate, FileKind, Ino, NewName, NewNode, RenameMode, SeekTo,
@@ -582,6 +582,43 @@ fn a_page_copied_over_and_over_is_bounded_by_the_size() {
     fixture.volume.unlink(Ino::ROOT, b"f").unwrap();
     fixture.volume.forget(ino, 1);
     assert_eq!(fixture.volume.stat(), before);
+}
+
+#[test]
+fn clones_cost_an_inode_and_the_check_counts_their_nodes_once() {
+    let fixture = Fixture::new(64 << 20);
+    let volume = &fixture.volume;
+    let base = fixture.file(Ino::ROOT, "base");
+    (0..40).for_each(|block| fixture.write(base, block << 16, &[7; 1 << 16]));
+    let files: Vec<Ino> = (0..20)
+        .map(|number| fixture.file(Ino::ROOT, &format!("clone{number}")))
+        .collect();
+    let charged = || volume.stat().usage.metadata_bytes;
+    let before = charged();
+    for &target in &files {
+        let copy = CopyRange {
+            source: base,
+            source_offset: 0,
+            target,
+            target_offset: 0,
+            len: 1 << 40,
+        };
+        assert_eq!(volume.copy_range(&copy, false).unwrap(), 40 << 16);
+    }
+    assert_eq!(charged(), before);
+    volume.create_snapshot("s").unwrap();
+    (files.iter().zip(0..)).for_each(|(ino, at)| fixture.write(*ino, at << 17, &[8; 4096]));
+    volume.check().unwrap();
+    volume.delete_snapshot("s").unwrap();
+    volume.unlink(Ino::ROOT, b"base").unwrap();
+    volume.forget(base, 1);
+    volume.check().unwrap();
+
+    let block = volume.namespace.new_block(1, &[]).unwrap();
+    let stray = Charge::beside(&block, 100);
+    assert_eq!(volume.check().unwrap_err().kind(), ErrorKind::Corrupt);
+    drop(stray);
+    volume.check().unwrap();
 }
 
 #[test]

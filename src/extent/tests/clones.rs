@@ -173,6 +173,50 @@ fn a_copy_in_pieces_is_a_clone_too() {
 }
 
 #[test]
+fn clones_are_compared_without_a_look_at_what_they_share() {
+    let namespace = namespace(64 * MIB);
+    let base = filled(&namespace, 16 * MIB);
+    let clone = copy(&namespace, &base);
+    assert_eq!(base.map.shared_until(&clone.map, 0), Some(u64::MAX));
+    let (mut a, mut b) = (copy(&namespace, &base), copy(&namespace, &clone));
+    a.write(&namespace, 4 * MIB + 10, b"mine").unwrap();
+    b.write(&namespace, 9 * MIB + 10, b"yours").unwrap();
+    assert_eq!(a.map.shared_until(&b.map, 0), Some(4 * MIB));
+    assert_eq!(a.map.shared_until(&b.map, 4 * MIB), None);
+    assert_eq!(a.map.shared_until(&b.map, 4 * MIB + BLOCK), Some(9 * MIB));
+    assert_eq!(a.map.shared_until(&b.map, 9 * MIB + BLOCK), Some(u64::MAX));
+    // Enough to have nodes of its own, where it was written to.
+    for page in 0..40 {
+        a.write(&namespace, page * 8 * KIB, &[0; 4096]).unwrap();
+    }
+    assert!(matches!(a.map, Map::Tree(_)));
+    assert_eq!(a.map.shared_until(&b.map, 0), None);
+    assert_eq!(a.map.shared_until(&b.map, 8 * MIB), Some(9 * MIB));
+    assert_eq!(a.differences(&b).len(), 42);
+}
+
+#[test]
+fn check_finds_damage_to_overlays() {
+    let namespace = namespace(64 * MIB);
+    let base = filled(&namespace, 4 * MIB);
+    let damaged = |damage: &dyn Fn(&mut Extent)| {
+        let mut clone = copy(&namespace, &base);
+        write(&mut clone, &namespace, 4096, 4096);
+        damage(clone.map.exclusive_mut(0).unwrap());
+        assert_eq!(clone.check().unwrap_err().kind(), ErrorKind::Corrupt);
+    };
+    damaged(&|front| front.start += 4096);
+    damaged(&|front| front.len += 1);
+    // The block of the hidden extent is held, and not shown.
+    let mut clone = copy(&namespace, &base);
+    clone.write(&namespace, 0, &[0; 4096]).unwrap();
+    clone.check().unwrap();
+    let other = namespace.new_block(64 << 10, &[]).unwrap();
+    clone.map.exclusive_mut(4096).unwrap().block = other;
+    assert_eq!(clone.check().unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
 fn what_is_behind_a_copy_stays() {
     let namespace = namespace(16 * MIB);
     let source = filled(&namespace, 3 * BLOCK);

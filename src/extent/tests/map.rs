@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::model::Random;
 use crate::extent::map::Map;
+use crate::extent::node::NODE_MAX;
 use crate::extent::run::Extent;
 use crate::grid::{Block, Grid, GridConfig};
 
@@ -125,7 +126,7 @@ fn appended_extents_pack_their_nodes() {
     let namespace = grid.create_namespace("map", None).unwrap();
     let block = namespace.new_block(4096, &[]).unwrap();
     let mut map = Map::default();
-    for page in 0..64 * 64 {
+    for page in 0..(NODE_MAX * NODE_MAX) as u64 {
         let block = block.clone();
         map.insert(Extent {
             start: page * 4096,
@@ -136,8 +137,8 @@ fn appended_extents_pack_their_nodes() {
     }
     map.check().unwrap();
     let Map::Tree(root) = &map else {
-        panic!("4096 extents need a tree")
+        panic!("so many extents need a tree")
     };
-    assert_eq!(root.len(), 64);
+    assert_eq!(root.len(), NODE_MAX);
     assert!(root.only_child().is_none());
 }

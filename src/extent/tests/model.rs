@@ -417,6 +417,28 @@ impl Run {
         }
     }
 
+    /// Two sides differ where their bytes do.
+    fn compare_differences(&self) {
+        let [a, b] = [0, 1].map(|at| &self.sides[at]);
+        let both = a.len().min(b.len());
+        let longer = a.len().max(b.len());
+        let mut differs = vec![false; index(longer.div_ceil(PAGE_SIZE))];
+        for range in a.content.differences(&b.content) {
+            let pages = index(range.start / PAGE_SIZE)..index(range.end.div_ceil(PAGE_SIZE));
+            differs[pages].fill(true);
+        }
+        for (page, differs) in differs.into_iter().enumerate() {
+            let start = page as u64 * PAGE_SIZE;
+            let range = ByteRange {
+                start,
+                end: start + PAGE_SIZE,
+            };
+            let expected = range.end.min(longer) > both
+                || a.expected(range.clamp_end(both)) != b.expected(range.clamp_end(both));
+            assert_eq!(differs, expected, "in the page at {start}");
+        }
+    }
+
     /// The blocks and nodes that there are, are those of the sides and of what is pinned: none is held unseen.
     fn compare_totals(&mut self) {
         let is_over = |side: &&Side| matches!(side.content.map, Map::Over(_));
@@ -514,6 +536,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         }
         if op % 32 == 0 {
             run.compare_totals();
+            run.compare_differences();
             run.sides.iter().for_each(|side| {
                 side.compare(ByteRange {
                     start: 0,
