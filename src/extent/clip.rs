@@ -13,6 +13,10 @@ use crate::range::{ByteRange, page_ceil, page_floor};
 /// Extents that are shared at a time, before it is asked again whether there is room.
 const BATCH: usize = 32;
 
+/// Bytes that are cut off a clone at most, for one that is wanted: else a large file that is copied in small pieces would
+/// be walked through for each of them.
+const REST_MAX: u64 = 16;
+
 /// Pinned bytes of a content, to be put elsewhere: it keeps them as they were, whatever happens to their source.
 pub struct Clip {
     /// Range in the source, within its length.
@@ -79,7 +83,7 @@ impl Content {
     /// bytes are done; fewer than the clip has only at the bound of the budget or quota.
     ///
     /// A content that has what the source has before the clip, and nothing behind it, becomes a clone of the source, cut at
-    /// the clip's end; else extents are shared one by one.
+    /// the clip's end: in constant time, but for what is cut off. Else extents are shared one by one.
     ///
     /// # Errors
     /// `FileTooBig`; `NoSpace` or `QuotaExceeded` where not one byte fitted. On an error nothing has changed.
@@ -111,6 +115,7 @@ impl Content {
         let is_behind = |extent: &Extent| extent.end() > clip.range.end;
         offset == clip.range.start
             && !clip.is_empty()
+            && clip.source.len - clip.range.end <= REST_MAX * clip.len()
             && self.len <= clip.range.end
             && !self.map.at_or_before(u64::MAX).is_some_and(is_behind)
             && self.is_same_until(&clip.source, offset)

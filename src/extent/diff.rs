@@ -6,6 +6,9 @@ use super::run::{Extent, block_len};
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
 
+/// Extents that [`Content::is_same_until`] looks at: what is left beside shared nodes is seldom more than a few nodes.
+const LOOKS_MAX: usize = 256;
+
 /// The bytes from an offset on, as far as they lie in one extent or in one hole.
 struct Piece<'a> {
     extent: Option<&'a Extent>,
@@ -78,10 +81,13 @@ impl Content {
     }
 
     /// Whether two contents of one namespace have the same bytes before `offset`, found without a look at the bytes:
-    /// `false` also where equal bytes are in different blocks.
+    /// `false` also where equal bytes are in different blocks, or much is in nodes that are not shared.
     pub(super) fn is_same_until(&self, other: &Self, offset: u64) -> bool {
         let mut at = 0;
-        while at < offset {
+        for _ in 0..LOOKS_MAX {
+            if at >= offset {
+                return true;
+            }
             if let Some(shared) = self.map.shared_until(&other.map, at) {
                 at = shared;
                 continue;
@@ -96,7 +102,7 @@ impl Content {
             }
             at = range.end;
         }
-        true
+        false
     }
 }
 
