@@ -3,6 +3,7 @@
 mod asking;
 mod blocks;
 mod du;
+mod dedup;
 mod lifecycle;
 mod mounting;
 mod snapshots;

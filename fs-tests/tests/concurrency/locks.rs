@@ -8,7 +8,7 @@ use fs_tests::model::pattern;
 use fs_tests::rng::{Rng, seconds_from_env};
 use okapi::ErrorKind::{self, *};
 use okapi::clock::SystemClock;
-use okapi::fs::{Volume, VolumeConfig};
+use okapi::fs::{Dedup, Volume, VolumeConfig};
 use okapi::grid::{BlockIndex, Grid, GridConfig, Namespace, Slice};
 use okapi::range::ByteRange;
 use okapi::vfs::{
@@ -35,6 +35,10 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(size_bytes: u64) -> Self {
+        Self::with(size_bytes, Dedup::Off)
+    }
+
+    pub(crate) fn with(size_bytes: u64, dedup: Dedup) -> Self {
         let block_size = 16 << 10;
         let grid = Grid::new(GridConfig {
             size_bytes,
@@ -46,7 +50,10 @@ impl Arena {
             &grid,
             Arc::clone(&namespace),
             Arc::new(SystemClock),
-            VolumeConfig::default(),
+            VolumeConfig {
+                dedup,
+                ..VolumeConfig::default()
+            },
         )
         .unwrap();
         Self {
@@ -636,6 +643,80 @@ fn what_stays_is_listed_once_while_others_come_and_go() {
     Race::new("scan")
         .with("churn", 4, churn)
         .with("scan", 4, scan)
+        .run(time());
+    arena.check();
+}
+
+/// Sealing takes the gate, the structure lock, an inode's attributes and content, and below them shards of the seals,
+/// which writers who open what was sealed take in between.
+#[test]
+fn sealing_beside_all_that_changes_what_it_looks_at() {
+    const LEN: u64 = 64 << 10;
+    let arena = Arena::with(32 << 20, Dedup::Inline);
+    let files = ["a", "b", "c"].map(|name| arena.file(Ino::ROOT, name, &[1; LEN as usize]));
+    let write = |_| {
+        arena.job(move |arena, rng| {
+            let file = rng.pick(&files);
+            let value = 1 + rng.below(2) as u8;
+            let (offset, len) = match rng.percent(50) {
+                true => (0, LEN),
+                false => (rng.below(LEN), 1),
+            };
+            allow(arena.write(file, offset, &vec![value; len as usize]), &[NoSpace]);
+        })
+    };
+    let change = |_| {
+        arena.job(move |arena, rng| {
+            let (from, to) = (rng.pick(&files), rng.pick(&files));
+            let name = format!("{}", rng.below(3));
+            match rng.below(5) {
+                0 => drop(allow(arena.volume.create_snapshot(&name), &[Exists, NoSpace])),
+                1 => drop(allow(arena.volume.delete_snapshot(&name), &[NotFound])),
+                2 => drop(allow(arena.volume.rollback(&name), &[NotFound, NoSpace])),
+                3 => {
+                    let copy = CopyRange {
+                        source: from,
+                        source_offset: 0,
+                        target: to,
+                        target_offset: 0,
+                        len: LEN / 2,
+                    };
+                    allow(arena.volume.copy_range(&copy, false), &[InvalidArgument, NoSpace]);
+                }
+                _ => {
+                    let made = arena.try_make(Ino::ROOT, &name, NewNode::Regular);
+                    if allow(made, &[Exists, NoSpace]).is_none() {
+                        allow(
+                            arena.volume.unlink(Ino::ROOT, name.as_bytes()),
+                            &[NotFound, NoSpace],
+                        );
+                    }
+                }
+            }
+        })
+    };
+    let read = |_| {
+        arena.job(move |arena, rng| {
+            let mut bytes = vec![0; LEN as usize];
+            let len = arena.volume.read(rng.pick(&files), 0, &mut bytes).unwrap();
+            assert!(
+                bytes[..len].iter().all(|byte| (1..=2).contains(byte)),
+                "bytes of nobody"
+            );
+        })
+    };
+    let seal = |_| {
+        arena.job(|arena, _| {
+            arena.volume.seal_all();
+        })
+    };
+    let checks = |_| arena.job(|arena, _| arena.check_meanwhile());
+    Race::new("sealing")
+        .with("write", 3, write)
+        .with("change", 2, change)
+        .with("read", 1, read)
+        .with("seal", 2, seal)
+        .with("check", 1, checks)
         .run(time());
     arena.check();
 }

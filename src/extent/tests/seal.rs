@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::*;
 use crate::extent::{SealWalk, Settled};
@@ -241,9 +241,9 @@ impl Writer<'_> {
     /// Writes a block, a page or a byte, and compares all that there is.
     fn round(&mut self, namespace: &Arc<Namespace>) {
         let (block, value) = (self.draw(4), self.draw(3) as u8);
-        let (offset, len) = match self.draw(3) {
-            0 => (0, SMALL),
-            1 => (self.draw(2) * 4096, 4096),
+        let (offset, len) = match self.draw(8) {
+            0 => (self.draw(2) * 4096, 4096),
+            1..6 => (0, SMALL),
             _ => (self.draw(SMALL), 1),
         };
         let start = block * SMALL + offset;
@@ -253,6 +253,8 @@ impl Writer<'_> {
         content.write(namespace, start, &bytes).unwrap();
         let found = read(&content, 0, 4 * SMALL);
         assert!(found[..] == self.right[..found.len()], "bytes of another");
+        // Else the sealer would seldom get in between.
+        MutexGuard::unlock_fair(content);
     }
 }
 
