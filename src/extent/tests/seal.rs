@@ -1,9 +1,9 @@
 //! Sealing: equal blocks are held once, zeros become holes, and nobody's bytes change.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::extent::{SealWalk, Settled};
@@ -253,20 +253,45 @@ impl Writer<'_> {
         content.write(namespace, start, &bytes).unwrap();
         let found = read(&content, 0, 4 * SMALL);
         assert!(found[..] == self.right[..found.len()], "bytes of another");
-        // Else the sealer would seldom get in between.
-        MutexGuard::unlock_fair(content);
+    }
+}
+
+/// How far the sealer is, and whether the race is over.
+#[derive(Default)]
+struct Progress {
+    steps: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Progress {
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the sealer's next step: it would seldom find a block as it has read it beside writers that never rest.
+    fn await_step(&self) {
+        let before = self.steps.load(Ordering::Relaxed);
+        while self.steps.load(Ordering::Relaxed) == before && !self.is_over() {
+            thread::yield_now();
+        }
     }
 }
 
 /// Seals a content once, as a thread beside its writers does; how many blocks came to be shared.
-fn seal_beside(content: &Mutex<Content>, namespace: &Arc<Namespace>) -> usize {
+fn seal_beside(content: &Mutex<Content>, namespace: &Arc<Namespace>, progress: &Progress) -> usize {
     let mut walk = SealWalk::over(ALL);
     let mut shared = 0;
     loop {
+        progress.step();
         let Some(unsealed) = content.lock().next_unsealed(&walk) else {
             return shared;
         };
         let reading = unsealed.read();
+        progress.step();
         let settled = content.lock().settle(namespace, &reading);
         shared += usize::from(matches!(settled, Settled::Shared(_)));
         walk.pass(&reading);
@@ -279,7 +304,7 @@ fn writers_and_a_sealer_meet_at_equal_blocks() {
     const SHARED: usize = 300;
     let namespace = namespace_of(4 << 20, SMALL as u32);
     let contents: Vec<_> = (0..3).map(|_| Mutex::new(Content::new())).collect();
-    let over = AtomicBool::new(false);
+    let progress = Progress::default();
     thread::scope(|scope| {
         for (content, random) in contents.iter().zip(1..) {
             let mut writer = Writer {
@@ -287,21 +312,22 @@ fn writers_and_a_sealer_meet_at_equal_blocks() {
                 right: vec![0; 4 * SMALL as usize],
                 random,
             };
-            let (over, namespace) = (&over, &namespace);
+            let (progress, namespace) = (&progress, &namespace);
             scope.spawn(move || {
                 // A writer that panics ends the others too.
-                let _ends = End(over);
-                while !over.load(Ordering::Relaxed) {
+                let _ends = End(progress);
+                while !progress.is_over() {
                     writer.round(namespace);
+                    progress.await_step();
                 }
             });
         }
-        let _ends = End(&over);
+        let _ends = End(&progress);
         let mut shared = 0;
-        while shared < SHARED && !over.load(Ordering::Relaxed) {
-            shared += contents
-                .iter()
-                .map(|content| seal_beside(content, &namespace))
+        while shared < SHARED && !progress.is_over() {
+            let all = contents.iter();
+            shared += all
+                .map(|content| seal_beside(content, &namespace, &progress))
                 .sum::<usize>();
         }
     });
@@ -311,10 +337,10 @@ fn writers_and_a_sealer_meet_at_equal_blocks() {
 }
 
 /// Says that a race is over when it is dropped.
-struct End<'a>(&'a AtomicBool);
+struct End<'a>(&'a Progress);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.over.store(true, Ordering::Relaxed);
     }
 }
