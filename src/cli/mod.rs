@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod check;
 #[cfg(target_os = "linux")]
+mod clone;
+#[cfg(target_os = "linux")]
 mod daemon;
 #[cfg(target_os = "linux")]
 mod dedup;
@@ -64,6 +66,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Snapshot(snapshot::Arguments),
     #[cfg(target_os = "linux")]
+    Clone(clone::Arguments),
+    #[cfg(target_os = "linux")]
     Dedup(dedup::Arguments),
     #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
@@ -94,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::Du(arguments) => du::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Snapshot(arguments) => snapshot::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Clone(arguments) => clone::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Dedup(arguments) => dedup::run(&arguments),
         #[cfg(target_os = "linux")]

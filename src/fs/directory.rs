@@ -154,6 +154,11 @@ impl Entries {
             .filter_map(|entry| Some((entry, entry.target?)))
     }
 
+    /// Names of the entries behind `cookie`.
+    pub(super) fn names_behind(&self, cookie: u64) -> Vec<Box<[u8]>> {
+        self.after(cookie).map(|(entry, _)| entry.name.clone()).collect()
+    }
+
     fn position(&self, name: &[u8]) -> Option<usize> {
         let hash = self.hasher.hash_one(name);
         let found = self

@@ -153,6 +153,18 @@ pub(super) enum Body {
     Special(u32),
 }
 
+impl Body {
+    /// The body of a new inode below `parent`: the same, but a directory without entries.
+    pub(super) fn copy(&self, parent: Ino) -> Self {
+        match self {
+            Self::File(file) => Self::File(File::new(file.content.read().clone())),
+            Self::Directory(_) => Self::Directory(Directory::new(parent)),
+            Self::Symlink(target) => Self::Symlink(target.clone()),
+            Self::Special(rdev) => Self::Special(*rdev),
+        }
+    }
+}
+
 /// A regular file's bytes.
 #[derive(Default)]
 pub(super) struct File {
@@ -165,6 +177,11 @@ impl File {
         Self {
             content: RwLock::new(content),
         }
+    }
+
+    /// Extents of its content.
+    pub(super) fn extent_count(&self) -> u64 {
+        self.content.read().extent_count()
     }
 }
 

@@ -68,6 +68,7 @@ mod tests;
 pub use check::CheckReport;
 pub use sealer::{Dedup, SealReport, Sealer};
 pub use snapshot::diff::Difference;
+pub use snapshot::fork::CloneSnapshot;
 pub use snapshot::manage::SnapshotInfo;
 pub use usage::{FileUsage, Subject, UsageReport};
 pub use volume::{Volume, VolumeConfig, VolumeStat};

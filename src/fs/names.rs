@@ -112,7 +112,7 @@ fn new_body(parent: Ino, node: NewNode<'_>) -> Result<(FileKind, Body)> {
 }
 
 /// A name may be added: the directory lives and the name is free.
-fn check_free(entries: &Entries, name: &[u8]) -> Result<()> {
+pub(super) fn check_free(entries: &Entries, name: &[u8]) -> Result<()> {
     if entries.removed {
         return Err(ErrorKind::NotFound.into());
     }

@@ -2,8 +2,9 @@
 
 mod asking;
 mod blocks;
-mod du;
+mod clone;
 mod dedup;
+mod du;
 mod lifecycle;
 mod mounting;
 mod snapshots;

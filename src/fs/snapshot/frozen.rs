@@ -78,6 +78,16 @@ impl<'v> Frozen<'v> {
         self.state(ino, kept, |inode| read(inode.kind, &inode.meta()))
     }
 
+    /// What an inode was, to make another of it below `parent`: its attributes, and its body but for a directory's entries.
+    pub(in crate::fs) fn copy(&self, ino: Ino, parent: Ino) -> Result<(FileKind, Meta, Body)> {
+        let kept = |record: &Record| {
+            let body = record.body.copy(parent).ok_or(ErrorKind::Stale)?;
+            Ok((record.kind, record.meta.clone(), body))
+        };
+        let living = |inode: &Inode| Ok((inode.kind, inode.meta().clone(), inode.body().copy(parent)));
+        self.state(ino, kept, living)?
+    }
+
     /// Where a directory hangs; `NotDirectory`.
     pub(in crate::fs) fn parent(&self, ino: Ino) -> Result<Ino> {
         let kept = |record: &Record| record.directory().map(|directory| directory.parent);

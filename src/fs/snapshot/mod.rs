@@ -8,7 +8,7 @@
 //! place.rs     inode numbers of what is shown            view.rs  the directories in which it is shown
 //! manage.rs    create, delete, list          rollback.rs  going back to one
 //! diff.rs      what differs between two      usage.rs     the memory that only they hold
-//! check.rs     the proof
+//! fork.rs      clones of one                 check.rs     the proof
 //! ```
 //!
 //! **How it works.** A snapshot is a number, and the number of the next inode to be made. Nothing else happens when it
@@ -28,6 +28,7 @@
 
 pub(super) mod check;
 pub(super) mod diff;
+pub(super) mod fork;
 pub(super) mod frozen;
 pub(super) mod history;
 pub(super) mod list;

@@ -6,7 +6,7 @@ use super::lost::Lost;
 use crate::clock::Timestamp;
 use crate::extent::Content;
 use crate::fs::directory::Entries;
-use crate::fs::inode::{Body, Inode, Meta, Size, xattrs_cost};
+use crate::fs::inode::{Body, Directory, File, Inode, Meta, Size, xattrs_cost};
 use crate::limits::RECORD_COST;
 use crate::vfs::{Attr, FileKind, Ino};
 
@@ -32,6 +32,19 @@ pub(in crate::fs) enum Kept {
     Special(u32),
     /// Nothing led to the inode then: a rollback has brought it back since.
     Absent,
+}
+
+impl Kept {
+    /// The body of a new inode below `parent`: the same, but a directory without entries; `None` where there was none.
+    pub(in crate::fs) fn copy(&self, parent: Ino) -> Option<Body> {
+        Some(match self {
+            Self::File(content) => Body::File(File::new(content.clone())),
+            Self::Directory(_) => Body::Directory(Directory::new(parent)),
+            Self::Symlink(target) => Body::Symlink(target.clone()),
+            Self::Special(rdev) => Body::Special(*rdev),
+            Self::Absent => return None,
+        })
+    }
 }
 
 /// A directory at the moment of a snapshot.

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::extent::Content;
 use crate::fs::directory::{Entries, Target, entry_cost};
 use crate::fs::inode::change::{Change, Gate, Structure, Writable};
-use crate::fs::inode::{Body, Directory, File, Inode, NewInode, inode_cost};
+use crate::fs::inode::{Body, Directory, Inode, NewInode, inode_cost};
 use crate::fs::volume::Volume;
 use crate::vfs::{FileKind, Ino, Outdated};
 
@@ -159,7 +159,7 @@ impl<'c> Plan<'c> {
     fn forget(&self, inode: &Writable<'_>, done: &mut Done) {
         done.outdated.push(Outdated::Inode(inode.ino));
         if let Ok(mut names) = inode.names() {
-            for name in names_behind(&names, 0) {
+            for name in names.names_behind(0) {
                 names.remove(&name);
                 done.entry(inode.ino, name);
             }
@@ -180,7 +180,7 @@ impl Restored<'_> {
         };
         let mut names = inode.names().expect("a record is of its inode's kind");
         names.set_removed(false);
-        for name in names_behind(&names, kept.next_cookie - 1) {
+        for name in names.names_behind(kept.next_cookie - 1) {
             names.remove(&name);
             done.entry(self.ino, name);
         }
@@ -214,13 +214,10 @@ impl Record {
     /// An inode that has gone, as it was; a directory without entries. `None` where it was not there either.
     fn revived(&self, ino: Ino, next_cookie: u64) -> Option<NewInode> {
         let body = match &self.body {
-            Kept::File(content) => Body::File(File::new(content.clone())),
             Kept::Directory(kept) => {
                 Body::Directory(Directory::with(kept.parent, Entries::from_cookie(next_cookie)))
             }
-            Kept::Symlink(target) => Body::Symlink(target.clone()),
-            Kept::Special(rdev) => Body::Special(*rdev),
-            Kept::Absent => return None,
+            body => body.copy(ino)?,
         };
         Some(NewInode {
             ino,
@@ -307,12 +304,4 @@ fn lost_entries(
     }
     lost.retain(|cookie, (name, target)| !is_there(name, *cookie, *target));
     lost.into_values().collect()
-}
-
-/// Names of the entries behind a cookie.
-fn names_behind(entries: &Entries, cookie: u64) -> Vec<Box<[u8]>> {
-    entries
-        .after(cookie)
-        .map(|(entry, _)| entry.name.clone())
-        .collect()
 }

@@ -25,7 +25,7 @@ impl Fixture {
         self.find(&format!(".okapi/snapshots/{snapshot}/{path}"))
     }
 
-    fn snapshot(&self, name: &str) {
+    pub(super) fn snapshot(&self, name: &str) {
         self.volume.create_snapshot(name).unwrap();
     }
 

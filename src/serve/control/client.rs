@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, DifferenceReply, GetWhat, PutHow, Request, SealReply, SnapshotDeed,
-    SnapshotReply, StatReply, SubjectRequest, UsageReply, receive, send,
+    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, GetWhat, PutHow, Request, SealReply,
+    SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply, receive, send,
 };
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
@@ -152,6 +152,14 @@ impl Client {
         };
         let (_, payload) = self.ask(&request, &[])?;
         serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
+    }
+
+    /// Makes a writable copy of a directory in a snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotDirectory`, `InvalidArgument` for a bad name, `Exists`, `ReadOnly`, `NoSpace`.
+    pub fn clone_snapshot(&mut self, clone: CloneRequest) -> Result<()> {
+        self.ask(&Request::Clone(clone), &[]).map(drop)
     }
 
     /// What files, directories and snapshots take, each and together.

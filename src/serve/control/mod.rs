@@ -1,4 +1,4 @@
-//! The control socket: what `okapi stat`, `check`, `du`, `grid` and `snapshot` ask of a mounted drive.
+//! The control socket: what `okapi stat`, `check`, `clone`, `du`, `grid` and `snapshot` ask of a mounted drive.
 //!
 //! Only the drive's owner and root may connect. The socket is named after the mount's device number, which no two
 //! living mounts share, so that it is found without touching the mount, which may be dead.
@@ -13,8 +13,8 @@ mod tests;
 
 pub use client::Client;
 pub use protocol::{
-    BlockKey, CheckReply, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply, PathReply, PutHow,
-    SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
+    BlockKey, CheckReply, CloneRequest, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply, PathReply,
+    PutHow, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
 };
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Service};

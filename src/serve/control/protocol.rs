@@ -51,6 +51,8 @@ pub(super) enum Request {
     /// What differs between snapshots; answered by [`Answer::Done`] with a payload: JSON, an array of
     /// [`DifferenceReply`].
     Diff { from: String, to: Option<String> },
+    /// Make a writable copy of a directory in a snapshot; answered by [`Answer::Done`].
+    Clone(CloneRequest),
     /// What files take. The payload is JSON, an array of [`SubjectRequest`]; answered by [`Answer::Done`] with a payload:
     /// JSON, a [`UsageReply`].
     Usage,
@@ -72,6 +74,19 @@ pub enum GetWhat {
     },
     /// The record that begins at the index.
     Record,
+}
+
+/// What [`Client::clone_snapshot`](super::Client::clone_snapshot) makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneRequest {
+    /// Name of the snapshot.
+    pub snapshot: String,
+    /// Path of a directory in it; empty for all of it.
+    pub path: PathReply,
+    /// Inode number of the directory in which the clone gets its name.
+    pub dir: u64,
+    /// Its name.
+    pub name: PathReply,
 }
 
 /// What [`Client::usage`](super::Client::usage) asks about, by inode numbers as stat(2) shows them.
@@ -273,11 +288,12 @@ impl From<Vec<u8>> for PathReply {
     }
 }
 
-impl From<PathReply> for Vec<u8> {
-    fn from(path: PathReply) -> Self {
-        match path {
-            PathReply::Text(text) => text.into_bytes(),
-            PathReply::Bytes(bytes) => bytes,
+impl PathReply {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
         }
     }
 }

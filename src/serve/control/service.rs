@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply, PutHow, Request,
-    SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
+    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply,
+    PutHow, Request, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Difference, FileUsage, Subject, Volume};
+use crate::fs::{CloneSnapshot, Difference, FileUsage, Subject, Volume};
 use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
 use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX, CONTROL_SNAPSHOTS_MAX};
 use crate::vfs::Ino;
@@ -76,6 +76,7 @@ impl Service {
             Request::Snapshot { deed, name } => self.snapshot(*deed, name)?,
             Request::Snapshots { skip } => self.snapshots(*skip),
             Request::Diff { from, to } => return Ok((Answer::Done, self.diff(from, to.as_deref())?)),
+            Request::Clone(clone) => self.clone_snapshot(clone)?,
             Request::Usage => return Ok((Answer::Done, self.usage(payload)?)),
             Request::Seal => Answer::Sealed(self.seal()),
             Request::AwaitEnd => Answer::Done,
@@ -240,6 +241,16 @@ impl Service {
         Ok(bytes)
     }
 
+    fn clone_snapshot(&self, clone: &CloneRequest) -> Result<Answer> {
+        self.volume.clone_snapshot(&CloneSnapshot {
+            snapshot: &clone.snapshot,
+            path: clone.path.as_bytes(),
+            dir: Ino(clone.dir),
+            name: clone.name.as_bytes(),
+        })?;
+        Ok(Answer::Done)
+    }
+
     fn usage(&self, subjects: &[u8]) -> Result<Vec<u8>> {
         let subjects: Vec<SubjectRequest> = serde_json::from_slice(subjects).map_err(|source| {
             Error::new(ErrorKind::InvalidArgument, "not a list of subjects").with_source(source)
@@ -291,7 +302,7 @@ fn subject(request: SubjectRequest) -> Subject {
         SubjectRequest::Tree(ino) => Subject::Tree(Ino(ino)),
         SubjectRequest::Name { dir, name } => Subject::Name {
             dir: Ino(dir),
-            name: Vec::from(name).into(),
+            name: name.as_bytes().into(),
         },
     }
 }
