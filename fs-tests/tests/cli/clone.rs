@@ -143,15 +143,20 @@ fn what_cannot_be_cloned_is_said_with_a_cure() {
 
 #[test]
 fn a_full_drive_takes_no_part_of_a_clone() {
-    let drive = Detached::mount(&["--size", "4M"]);
+    const FILES: u32 = 3000;
+    let drive = Detached::mount(&["--inodes", "4000"]);
     let tree = drive.path().join("tree");
     fs::create_dir(&tree).expect("the drive takes directories");
-    for n in 0..3000 {
+    for n in 0..FILES {
         fs::write(tree.join(n.to_string()), "x").expect("there is room for files");
     }
     run(okapi(&["snapshot", "create", "s", "--mount"]).arg(drive.path()));
     let before = stat(drive.path());
-    fails(&mut clone("s", drive.path().join("clone")), 1, &["clone"]);
+    fails(
+        &mut clone("s", drive.path().join("clone")),
+        1,
+        &["cannot make", "all 4000 inodes are in use"],
+    );
     let after = stat(drive.path());
     for figure in ["inodes", "held_bytes", "metadata_bytes"] {
         assert_eq!(before[figure], after[figure], "{figure}");
