@@ -7,6 +7,7 @@ use fs_tests::model::{NodeDump, TreeDump};
 use fs_tests::rng::Rng;
 use fs_tests::vfs_driver::VfsDriver;
 use okapi::ErrorKind::*;
+use okapi::fs::{CloneSnapshot, Subject};
 use okapi::vfs::{Ino, NewNode, SetAttr, Vfs, XattrMode};
 
 use crate::locks::{Arena, PLAIN, USER, allow, time};
@@ -111,6 +112,37 @@ impl Tree {
         assert_eq!(gone.kind(), Stale);
     }
 
+    /// Freezes, clones one of the directories, asks what the clone takes, and deletes both.
+    fn fork(&self) {
+        let volume = &self.arena.volume;
+        let name = format!("f{}", self.count.fetch_add(1, Ordering::Relaxed));
+        volume.create_snapshot(&name).unwrap();
+        let clone = CloneSnapshot {
+            snapshot: &name,
+            path: b"a",
+            dir: Ino::ROOT,
+            name: name.as_bytes(),
+        };
+        volume.clone_snapshot(&clone).unwrap();
+        let find = |dir, name: &str| volume.lookup(dir, name.as_bytes()).unwrap().ino;
+        let source = self.dump(find(self.root_of(&name), "a"));
+        let root = find(Ino::ROOT, &name);
+        let made = self.dump(root);
+        assert!(made.names.keys().eq(source.names.keys()));
+        let usage = volume.usage(&[Subject::Tree(root)]).unwrap().total;
+        assert_eq!(usage.files, made.names.len() as u64 - 1);
+        assert!(usage.private_bytes <= usage.referenced_bytes);
+        for (path, ino) in made.names.iter().filter(|(path, _)| !path.is_empty()) {
+            if path.starts_with(b"/file") {
+                expect_one_byte(&made.nodes[ino]);
+            }
+            volume.unlink(root, &path[1..]).unwrap();
+        }
+        volume.rmdir(Ino::ROOT, name.as_bytes()).unwrap();
+        volume.forget(root, 1);
+        volume.delete_snapshot(&name).unwrap();
+    }
+
     /// What holds between any two operations.
     fn expect_whole(&self, dump: &TreeDump) {
         for number in 0..FILES {
@@ -144,6 +176,7 @@ fn a_snapshot_stays_as_it_was_while_everything_changes() {
     Race::new("frozen")
         .with("change", 4, |_| tree.job(|tree, rng| tree.change(rng)))
         .with("freeze", 3, |_| tree.job(|tree, rng| tree.freeze(rng)))
+        .with("fork", 2, |_| tree.job(|tree, _| tree.fork()))
         .with("check", 1, |_| tree.job(|tree, _| tree.arena.check_meanwhile()))
         .run(time());
     tree.arena.check();
