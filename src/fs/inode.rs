@@ -178,11 +178,6 @@ impl File {
             content: RwLock::new(content),
         }
     }
-
-    /// Extents of its content.
-    pub(super) fn extent_count(&self) -> u64 {
-        self.content.read().extent_count()
-    }
 }
 
 /// A directory: where it hangs, what hangs below it.
