@@ -56,6 +56,10 @@ pub const SLACK_BYTES: u64 = 32 << 20;
 pub const COMPACT_MIN: u64 = 4 << 20;
 /// Share of the held bytes that must be scattered too, where nobody waits for memory.
 pub const WASTE_SHARE: u64 = 8;
+/// Shortest block that is compressed, in bytes.
+pub const COMPRESS_MIN: u32 = 256;
+/// Share of its memory that a block must save to be held compressed.
+pub const COMPRESS_SAVING: u32 = 4;
 /// Metadata that must have gone before the heap is asked to give pages back.
 pub const HEAP_TRIM_MIN: u64 = 4 << 20;
 /// Free bytes at the end of a part of the heap from which on they are given back at once.

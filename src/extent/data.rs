@@ -54,7 +54,7 @@ impl Data<'_> {
     /// Writes to a private block, all or nothing; what lies between its end and `offset` becomes zeros.
     ///
     /// # Errors
-    /// `NoSpace`, `QuotaExceeded`; never where the block is long enough.
+    /// `NoSpace`, `QuotaExceeded`; never where the block is long enough and plain.
     pub(super) fn write_to(self, block: &Block, offset: u32) -> Result<()> {
         match self {
             Self::Bytes(bytes) => block.write(offset, bytes),

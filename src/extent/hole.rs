@@ -12,12 +12,12 @@ use crate::range::{ByteRange, page_floor};
 impl Content {
     /// Turns a range into a hole; the length stays. Pages that lie in the range give their memory back, unless others
     /// share their block. Where bytes in the middle of a block are punched and there is no memory to divide it, they
-    /// are zeroed and keep their memory.
+    /// are zeroed and keep their memory, or become a hole and keep it if the block is compressed.
     ///
     /// # Errors
-    /// `NoSpace`, `QuotaExceeded` where the last page of the range is shared and has bytes behind the range, which
-    /// then need a page of their own, or where nothing at all is left and the range lies in the middle of a shared block.
-    /// On an error nothing has changed.
+    /// `NoSpace`, `QuotaExceeded` where the last page of the range is shared or compressed and has bytes behind the
+    /// range, which then need memory of their own, or where nothing at all is left and the range lies in the middle of a
+    /// shared block. On an error nothing has changed.
     pub fn punch(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
         if range.is_empty() {
             return Ok(());
@@ -39,6 +39,7 @@ impl Content {
                 self.cut(range.start, end);
             }
             Ok(()) => self.cut(range.start, end),
+            Err(_) if self.expand_at(range.start).is_err() => self.cut(range.start, end),
             // The range lies in one extent, which was found to be private.
             Err(_) => self.zero_others(ByteRange { end, ..range }, &[]),
         }
@@ -162,7 +163,14 @@ impl Content {
         holes
     }
 
-    /// Zeroed stand-ins for the pages of a range that are shared; the range has no holes.
+    /// Makes the block of the extent at an offset plain.
+    fn expand_at(&self, offset: u64) -> Result<()> {
+        let extent = self.map.at_or_before(offset);
+        extent.map_or(Ok(()), |extent| extent.block.expand())
+    }
+
+    /// Zeroed stand-ins for the pages of a range that are shared; the range has no holes. Its other blocks are plain
+    /// then, so that they can be zeroed.
     fn zeroed_copies(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<Vec<Extent>> {
         let mut copies = Vec::new();
         let mut at = range.start;
@@ -171,7 +179,9 @@ impl Content {
             let is_private = extent.is_some_and(|extent| extent.is_private());
             let extent = self.map.at_or_before(at).expect("the range has no holes");
             let end = extent.end().min(range.end);
-            if !is_private {
+            if is_private {
+                extent.block.expand()?;
+            } else {
                 copies.push(extent.patched(namespace, at, Data::Zeros(end - at))?);
             }
             at = end;
@@ -191,7 +201,7 @@ impl Content {
                 let slice = extent.slice(at, end);
                 Data::Zeros(end - at)
                     .write_to(&extent.block, slice.offset)
-                    .expect("bytes that a block has need no memory");
+                    .expect("bytes that a plain block has need no memory");
             }
             at = end;
         }

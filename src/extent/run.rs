@@ -74,19 +74,16 @@ impl Extent {
     }
 
     /// What is left of an extent that was taken out of the map when its bytes before `start` go. The rest of a
-    /// private block moves to its front, so that the block can be cut.
+    /// private block moves to its front, so that the block can be cut, where that gives memory back.
     pub(super) fn into_tail(mut self, start: u64) -> Self {
         let gone = block_len(start - self.start);
         self.start = start;
         self.len -= gone;
         self.block_offset += gone;
-        if self.is_private() && class_bytes(self.len) < self.block.held_bytes() {
-            let mut bytes = Vec::with_capacity(self.len as usize);
-            self.append_to(start, self.end(), &mut bytes);
-            self.block
-                .write(0, &bytes)
-                .expect("bytes that fit in a block need no memory");
-            self.block.truncate(self.len);
+        if self.is_private()
+            && class_bytes(self.len) < self.block.held_bytes()
+            && self.block.keep(self.slice(start, self.end()))
+        {
             self.block_offset = 0;
         }
         self

@@ -28,9 +28,10 @@ const PREFAULT_MIN: u64 = 16 << 10;
 /// Slots that are cooled under one hold of a class's lock.
 const COOL_BATCH: usize = 1024;
 
-/// The sole right to the memory of one block.
+/// The sole right to the memory of one block. Packed, because there is one for each block.
 #[derive(Debug)]
 #[must_use = "a slot that is dropped is lost to the arena"]
+#[repr(packed(2))]
 pub(super) struct Slot {
     /// Place in units of 64 bytes: 40 bits.
     unit_low: u32,
@@ -126,7 +127,11 @@ impl Arena {
 
     /// Takes a slot back. What it held is not wiped: whoever takes it next exposes only what they wrote.
     pub(super) fn put_back(&self, slot: Slot) {
-        assert_eq!(slot.arena, self.id, "a slot returns to the arena it came from");
+        assert_eq!(
+            { slot.arena },
+            self.id,
+            "a slot returns to the arena it came from"
+        );
         self.classes[slot.class.position()].lock().put_back(slot.offset());
     }
 
@@ -145,7 +150,11 @@ impl Arena {
 
     /// Takes a slot back that [`Arena::take_lower`] has replaced.
     pub(super) fn leave(&self, slot: Slot) {
-        assert_eq!(slot.arena, self.id, "a slot returns to the arena it came from");
+        assert_eq!(
+            { slot.arena },
+            self.id,
+            "a slot returns to the arena it came from"
+        );
         self.classes[slot.class.position()].lock().free(slot.offset());
     }
 
@@ -348,7 +357,7 @@ impl Arena {
 
     /// Where the slot begins in the mapping, in which it lies as a whole.
     fn start_of(&self, slot: &Slot) -> usize {
-        assert_eq!(slot.arena, self.id, "a slot gives access to its own arena");
+        assert_eq!({ slot.arena }, self.id, "a slot gives access to its own arena");
         let start = slot.offset() as usize;
         debug_assert!(start + slot.class.bytes() as usize <= self.map.len());
         start

@@ -9,6 +9,7 @@ use super::apart::Apart;
 use super::budget::{Account, Pool};
 use super::index::{BlockIndex, Slice};
 use super::memory::Memory;
+use super::press::Press;
 use super::seal::{Bucket, Seals};
 use super::shards::Shards;
 use crate::{Error, ErrorKind, Result};
@@ -35,8 +36,8 @@ impl Block {
         self.len() == 0
     }
 
-    /// Memory that the block takes: the size class of its length, or a larger one after appending
-    /// ([`Block::truncate`] to the length returns the difference).
+    /// Memory that the block takes: the size class of its length, a larger one after appending ([`Block::truncate`]
+    /// to the length returns the difference), or a smaller one while it is compressed.
     pub fn held_bytes(&self) -> u32 {
         self.0.memory.held_bytes()
     }
@@ -54,7 +55,8 @@ impl Block {
         }
     }
 
-    /// Calls `f` with the bytes of the slice (cut at the block's end) under the block's read lock.
+    /// Calls `f` with the bytes of the slice (cut at the block's end) under the block's read lock. Bytes of a compressed
+    /// block are unpacked as a whole, unless it is the one that this thread has unpacked last.
     ///
     /// `f` must not write to the block.
     pub fn read<R>(&self, slice: Slice, f: impl FnOnce(&[u8]) -> R) -> R {
@@ -63,7 +65,8 @@ impl Block {
 
     /// Writes at `offset`; what lies between the old end and `offset` becomes zeros. Grows the block's memory where
     /// needed: when bytes are appended by up to half of it, so that small appends do not copy the block each time.
-    /// Without bytes nothing changes. On an error nothing has changed.
+    /// Without bytes nothing changes. On an error nothing has changed. A compressed block becomes plain, for which it
+    /// needs memory even where it does not grow.
     ///
     /// # Errors
     /// `InvalidArgument` where the end lies behind the block size; `NoSpace`; `QuotaExceeded`.
@@ -73,7 +76,7 @@ impl Block {
     }
 
     /// Cuts the block to `len` bytes if it is longer, and moves it to the smallest class that fits what it holds.
-    /// It keeps its memory where a smaller slot cannot be had.
+    /// It keeps its memory where a smaller slot cannot be had, and where it takes less as it is, being compressed.
     pub fn truncate(&self, len: u32) {
         self.0.memory.truncate(&self.0.home.account, len);
     }
@@ -81,6 +84,38 @@ impl Block {
     /// What the block is charged to.
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.0.home.account
+    }
+
+    /// Cuts the block to the bytes of the slice and moves them to its front. Returns whether it did so: a compressed
+    /// block stays as it is where it lacks the memory.
+    pub fn keep(&self, slice: Slice) -> bool {
+        self.0.memory.keep(&self.0.home.account, slice)
+    }
+
+    /// Makes a compressed block plain: until it is compressed again, writing in place of what it holds cannot fail.
+    ///
+    /// # Errors
+    /// `NoSpace`; `QuotaExceeded`. Nothing has changed then.
+    pub fn expand(&self) -> Result<()> {
+        let home = &self.0.home;
+        home.with_room(|| self.0.memory.expand(&home.account))
+    }
+
+    /// Holds the block compressed, as the press has packed it. Returns whether it is compressed now; not where that
+    /// does not pay (which is kept in mind until the block changes), where the block has changed since, where somebody
+    /// uses it just now, or where no memory can be had.
+    ///
+    /// The bytes stay the same, whoever else has a handle. But an owner who writes after [`Block::expand`] trusts that
+    /// nobody compresses the block meanwhile: the caller holds what keeps the owner from writing.
+    pub fn compress(&self, press: &Press) -> bool {
+        press
+            .pressed()
+            .is_some_and(|pressed| self.0.memory.compress(&self.0.home.account, pressed))
+    }
+
+    /// Whether it may be worth to compress the block, and has not been tried since it changed.
+    pub(super) fn is_compressible(&self) -> bool {
+        self.0.memory.is_compressible()
     }
 
     fn memory(&self) -> &Memory {

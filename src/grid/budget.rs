@@ -9,7 +9,7 @@ use super::apart::Apart;
 use super::arena::{Arena, Slot};
 use super::bell::Bell;
 use super::class::Class;
-use super::figures::Figures;
+use super::figures::{Compressed, Figures};
 use super::heap::Heap;
 use crate::limits::{BLOCK_COST, COMPACT_MIN, SEAL_COST, SEAL_SHARE, SLACK_BYTES, SLACK_SHARE, WASTE_SHARE};
 use crate::{Error, ErrorKind, Result};
@@ -25,6 +25,12 @@ pub struct Usage {
     pub stored_bytes: u64,
     /// Bytes of memory that these blocks take (size classes).
     pub held_bytes: u64,
+    /// Blocks that are held compressed.
+    pub compressed_blocks: u64,
+    /// Bytes of memory that these would take if they were not (size classes).
+    pub compressed_plain_bytes: u64,
+    /// Bytes of memory that they take; part of `held_bytes`.
+    pub compressed_held_bytes: u64,
     /// Bytes charged for metadata: [`BLOCK_COST`] per block, [`SEAL_COST`] per sealed one, and what users of the grid
     /// charge for their own, the nodes of their maps among it.
     pub metadata_bytes: u64,
@@ -39,6 +45,9 @@ impl Usage {
         self.sealed_blocks += other.sealed_blocks;
         self.stored_bytes += other.stored_bytes;
         self.held_bytes += other.held_bytes;
+        self.compressed_blocks += other.compressed_blocks;
+        self.compressed_plain_bytes += other.compressed_plain_bytes;
+        self.compressed_held_bytes += other.compressed_held_bytes;
         self.metadata_bytes += other.metadata_bytes;
     }
 }
@@ -315,6 +324,13 @@ impl Account {
         self.figures.exchange_stored(u64::from(before), u64::from(after));
     }
 
+    /// Enters what a block adds to the compressed ones where that has changed.
+    pub(super) fn exchange_compressed(&self, before: Compressed, after: Compressed) {
+        if before != after {
+            self.figures.exchange_compressed(before, after);
+        }
+    }
+
     /// Charges metadata of the grid's users.
     ///
     /// # Errors
@@ -376,11 +392,15 @@ impl Account {
 
     pub(super) fn usage(&self) -> Usage {
         let (blocks, sealed_blocks) = (self.figures.blocks(), self.figures.sealed_blocks());
+        let compressed = self.figures.compressed();
         Usage {
             blocks,
             sealed_blocks,
             stored_bytes: self.figures.stored_bytes(),
             held_bytes: self.figures.held_bytes(),
+            compressed_blocks: compressed.blocks,
+            compressed_plain_bytes: compressed.plain_bytes,
+            compressed_held_bytes: compressed.held_bytes,
             metadata_bytes: blocks * BLOCK_COST
                 + sealed_blocks * SEAL_COST
                 + self.external_bytes()

@@ -81,16 +81,21 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
         return Err(corrupt(namespace.name(), "the index map and its order differ"));
     }
     let dead = namespace.home.each_block(|pin| {
-        let (len, slot) = pin.memory().survey();
-        let room = slot.map_or(0, |(class, _)| class.bytes());
-        if len > room || len > namespace.block_size() {
-            broken = Some(format!("a block of {len} bytes has room for {room}"));
+        let found = pin.memory().survey(account);
+        let (len, room) = (found.len, found.slot.map_or(0, |(class, _)| class.bytes()));
+        if !found.is_whole || len > namespace.block_size() {
+            broken = Some(format!(
+                "a block of {len} bytes is not in its {room} bytes of memory"
+            ));
         }
         counted.blocks += 1;
         counted.sealed_blocks += u64::from(sealing::is_sealed(&pin));
         counted.stored_bytes += u64::from(len);
         counted.held_bytes += u64::from(room);
-        slots.extend(slot);
+        counted.compressed_blocks += found.compressed.blocks;
+        counted.compressed_plain_bytes += found.compressed.plain_bytes;
+        counted.compressed_held_bytes += found.compressed.held_bytes;
+        slots.extend(found.slot);
     });
     let name = namespace.name();
     if let Some(rule) = broken {
@@ -108,10 +113,28 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
     )?;
     equal(name, "stored bytes", usage.stored_bytes, counted.stored_bytes)?;
     equal(name, "held bytes", usage.held_bytes, counted.held_bytes)?;
+    equal_compressed(name, &usage, &counted)?;
     let blocks = counted.blocks * BLOCK_COST + counted.sealed_blocks * SEAL_COST;
     let metadata = blocks + account.external_bytes() + account.node_bytes();
     let charged = counted.held_bytes + metadata;
     equal(name, "charged bytes", account.used_bytes(), charged)
+}
+
+fn equal_compressed(whose: &str, figures: &Usage, counted: &Usage) -> Result<()> {
+    let of = |usage: &Usage| {
+        [
+            ("compressed blocks", usage.compressed_blocks),
+            ("memory of compressed blocks", usage.compressed_held_bytes),
+            (
+                "memory of compressed blocks if they were plain",
+                usage.compressed_plain_bytes,
+            ),
+        ]
+    };
+    of(figures)
+        .into_iter()
+        .zip(of(counted))
+        .try_for_each(|((what, figure), (_, counted))| equal(whose, what, figure, counted))
 }
 
 fn equal(whose: &str, what: &str, figure: u64, counted: u64) -> Result<()> {

@@ -5,6 +5,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::apart::Apart;
 use crate::limits::FIGURE_CELLS;
 
+/// What compressed blocks amount to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compressed {
+    pub(super) blocks: u64,
+    /// Memory that they would take if they were plain.
+    pub(super) plain_bytes: u64,
+    /// Memory that they take.
+    pub(super) held_bytes: u64,
+}
+
 /// What the blocks of a namespace amount to. Each thread adds to a cell that it seldom shares.
 ///
 /// The sum over the cells counts: a block that one thread makes and another ends leaves one in the first thread's cell
@@ -20,6 +30,9 @@ struct Cell {
     sealed: AtomicU64,
     stored: AtomicU64,
     held: AtomicU64,
+    compressed_blocks: AtomicU64,
+    compressed_plain: AtomicU64,
+    compressed_held: AtomicU64,
 }
 
 impl Figures {
@@ -58,6 +71,26 @@ impl Figures {
     pub(super) fn exchange_stored(&self, before: u64, after: u64) {
         let change = after.wrapping_sub(before);
         self.cell().stored.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Replaces what a block adds to the compressed ones.
+    pub(super) fn exchange_compressed(&self, before: Compressed, after: Compressed) {
+        let cell = self.cell();
+        let exchange = |figure: &AtomicU64, before: u64, after: u64| {
+            figure.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        };
+        exchange(&cell.compressed_blocks, before.blocks, after.blocks);
+        exchange(&cell.compressed_plain, before.plain_bytes, after.plain_bytes);
+        exchange(&cell.compressed_held, before.held_bytes, after.held_bytes);
+    }
+
+    /// What blocks that are compressed amount to.
+    pub(super) fn compressed(&self) -> Compressed {
+        Compressed {
+            blocks: self.sum(|cell| &cell.compressed_blocks),
+            plain_bytes: self.sum(|cell| &cell.compressed_plain),
+            held_bytes: self.sum(|cell| &cell.compressed_held),
+        }
     }
 
     /// Blocks.

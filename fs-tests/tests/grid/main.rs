@@ -3,6 +3,7 @@
 
 mod blocks;
 mod bounds;
+mod compress;
 mod memory;
 mod model;
 mod records;

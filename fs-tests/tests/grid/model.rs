@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use okapi::ErrorKind;
-use okapi::grid::{Block, Namespace};
+use okapi::grid::{Block, Namespace, Press};
 
-use crate::{BLOCK, Random, at, bytes_of, put, read, space};
+use crate::{BLOCK, Random, at, bytes_of, put, read, slice, space};
 
 #[test]
 fn a_grid_behaves_like_its_model() {
@@ -16,6 +16,7 @@ fn a_grid_behaves_like_its_model() {
         space: space.clone(),
         kept: HashMap::new(),
         lent: Vec::new(),
+        press: Press::default(),
     };
     for step in 0..60_000 {
         model.step(&mut random);
@@ -42,6 +43,7 @@ struct Model {
     space: Arc<Namespace>,
     kept: HashMap<u64, Vec<u8>>,
     lent: Vec<(Block, Vec<u8>)>,
+    press: Press,
 }
 
 impl Model {
@@ -49,13 +51,23 @@ impl Model {
     const KEPT: u64 = 1 << 40;
 
     fn step(&mut self, random: &mut Random) {
-        match random.below(10) {
+        match random.below(13) {
             0..=2 => self.put(random),
             3 => self.delete(random),
             4 | 5 => self.lend(random),
             6 | 7 => self.write(random),
             8 => self.truncate(random),
+            9 => self.keep(random),
+            10 | 11 => self.compress(random),
             _ => self.end(random),
+        }
+    }
+
+    /// Bytes of which about half compress.
+    fn bytes(random: &mut Random, len: u32) -> Vec<u8> {
+        match random.below(2) {
+            0 => random.bytes(len as usize),
+            _ => vec![random.next() as u8; len as usize],
         }
     }
 
@@ -65,8 +77,8 @@ impl Model {
             .map(|_| {
                 let index = Self::KEPT + random.below(150);
                 let offset = random.len(BLOCK - 1);
-                let len = random.len(BLOCK - offset) as usize;
-                (index, offset, random.bytes(len))
+                let len = random.len(BLOCK - offset);
+                (index, offset, Self::bytes(random, len))
             })
             .collect();
         let borrowed: Vec<_> = requests
@@ -94,8 +106,8 @@ impl Model {
 
     fn lend(&mut self, random: &mut Random) {
         let zeros = random.len(BLOCK);
-        let len = random.len(BLOCK - zeros) as usize;
-        let bytes = random.bytes(len);
+        let len = random.len(BLOCK - zeros);
+        let bytes = Self::bytes(random, len);
         match self.space.new_block(zeros, &bytes) {
             Ok(block) => {
                 let mut content = vec![0; zeros as usize];
@@ -111,8 +123,8 @@ impl Model {
         let (block, content) = &mut self.lent[position];
         let append = random.below(2) == 0;
         let offset = if append { block.len() } else { random.len(BLOCK) };
-        let len = random.len(BLOCK - offset) as usize;
-        let bytes = random.bytes(len);
+        let len = random.len(BLOCK - offset);
+        let bytes = Self::bytes(random, len);
         match block.write(offset, &bytes) {
             Ok(()) => overlay(content, offset, &bytes),
             Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace),
@@ -125,6 +137,26 @@ impl Model {
         let len = random.len(BLOCK);
         block.truncate(len);
         content.truncate(len as usize);
+    }
+
+    fn keep(&mut self, random: &mut Random) {
+        let Some(position) = self.pick(random) else { return };
+        let (block, content) = &mut self.lent[position];
+        let offset = random.len(BLOCK);
+        let len = random.len(BLOCK - offset);
+        if block.keep(slice(offset, len)) {
+            content.truncate((offset + len) as usize);
+            content.drain(..content.len().min(offset as usize));
+        }
+    }
+
+    fn compress(&mut self, random: &mut Random) {
+        let Some(position) = self.pick(random) else { return };
+        let (block, _) = &self.lent[position];
+        let held = block.held_bytes();
+        if self.press.pack(block) && block.compress(&self.press) {
+            assert!(block.held_bytes() < held);
+        }
     }
 
     fn end(&mut self, random: &mut Random) {

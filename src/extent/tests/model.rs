@@ -10,7 +10,7 @@ use crate::ErrorKind;
 use crate::Result;
 use crate::extent::map::Map;
 use crate::extent::{Clip, Content, ReadPlan};
-use crate::grid::{Grid, GridConfig, Namespace};
+use crate::grid::{Grid, GridConfig, Namespace, Press};
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
 
@@ -218,6 +218,7 @@ struct Run {
     pins: Vec<Pin>,
     /// Times that a side was found with an overlay above a shared tree.
     overlays: u64,
+    press: Press,
 }
 
 impl Run {
@@ -251,6 +252,7 @@ impl Run {
             87..=88 => self.copy_whole(at),
             89..=91 => self.sides[at] = self.sides[index(self.random.below(SIDES as u64))].clone(),
             92 => self.sides[at] = Side::default(),
+            93..=95 => self.compress(at),
             _ => self.unpin(),
         }
         (at, range)
@@ -283,10 +285,20 @@ impl Run {
         }
     }
 
+    fn compress(&mut self, at: usize) {
+        for block in self.sides[at].content.blocks() {
+            if self.press.pack(block) {
+                block.compress(&self.press);
+            }
+        }
+    }
+
     fn write(&mut self, at: usize, range: ByteRange) {
         let mut bytes = self.random.bytes(range.len());
-        if self.random.below(16) == 0 {
-            bytes.fill(0);
+        match self.random.below(16) {
+            0 => bytes.fill(0),
+            1..=5 => bytes.fill(range.start as u8),
+            _ => {}
         }
         let result = self.sides[at].content.write(&self.namespace, range.start, &bytes);
         let Some(written) = self.done(result) else { return };
@@ -527,6 +539,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         sides: Default::default(),
         pins: Vec::new(),
         overlays: 0,
+        press: Press::default(),
     };
     for op in 0..ops {
         let (at, range) = run.step();

@@ -1,0 +1,277 @@
+//! The compressed form of a block's bytes: how it is made, laid out and read.
+//!
+//! ```text
+//! slot   0..4    length of the packed bytes, u32 little-endian
+//!        4..12   stamp, u64 little-endian
+//!        12..    packed bytes: an LZ4 block of the bytes that the block stored when it was compressed
+//! ```
+//!
+//! A stamp is used once in the life of the process, and what has it never changes: who has unpacked it before knows the
+//! bytes.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
+
+use super::block::Block;
+use super::class::{Class, class_bytes};
+use super::index::Slice;
+use crate::limits::{COMPRESS_MIN, COMPRESS_SAVING};
+
+const HEADER: usize = 12;
+
+/// Packs the bytes of blocks, one after the other, for [`Block::compress`].
+///
+/// It has room for the longest block that it met, twice; whoever compresses many blocks keeps one.
+pub struct Press {
+    /// The bytes of the last block.
+    plain: Vec<u8>,
+    /// The same, packed, and garbage behind them.
+    packed: Vec<u8>,
+    state: State,
+    table: CompressTable,
+}
+
+/// What a press has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Empty,
+    /// Bytes that are to stay as they are.
+    NotWorthIt,
+    /// So many packed bytes.
+    Packed(usize),
+}
+
+/// What a press has made of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Pressed<'a> {
+    /// The bytes that were pressed.
+    pub(super) plain: &'a [u8],
+    /// What stands for them in memory; `None` where that would save too little.
+    pub(super) packed: Option<&'a [u8]>,
+}
+
+impl Default for Press {
+    fn default() -> Self {
+        Self {
+            plain: Vec::new(),
+            packed: Vec::new(),
+            state: State::Empty,
+            table: CompressTable::large(),
+        }
+    }
+}
+
+impl Press {
+    /// Packs a copy of the block's bytes, without a lock held. Returns whether there is something for
+    /// [`Block::compress`] to do: not where the block is compressed already, or was found not to be worth it.
+    pub fn pack(&mut self, block: &Block) -> bool {
+        self.state = State::Empty;
+        if !block.is_compressible() {
+            return false;
+        }
+        self.plain.clear();
+        block.read(Slice::ALL, |bytes| self.plain.extend_from_slice(bytes));
+        let most = get_maximum_output_size(self.plain.len());
+        if self.packed.len() < most {
+            self.packed.resize(most, 0);
+        }
+        let packed = compress_into_with_table(&self.plain, &mut self.packed, &mut self.table)
+            .expect("there is room for bytes that do not compress");
+        self.state = if pays(self.plain.len(), packed) {
+            State::Packed(packed)
+        } else {
+            State::NotWorthIt
+        };
+        true
+    }
+
+    pub(super) fn pressed(&self) -> Option<Pressed<'_>> {
+        let packed = match self.state {
+            State::Empty => return None,
+            State::NotWorthIt => None,
+            State::Packed(len) => Some(&self.packed[..len]),
+        };
+        Some(Pressed {
+            plain: &self.plain,
+            packed,
+        })
+    }
+}
+
+/// Whether so many bytes may be worth to be packed.
+pub(super) fn may_pay(len: u32) -> bool {
+    len >= COMPRESS_MIN
+}
+
+/// Whether so many packed bytes save enough.
+fn pays(plain: usize, packed: usize) -> bool {
+    let (plain, packed) = (class_bytes(plain as u32), (packed + HEADER) as u32);
+    packed <= plain && class_bytes(packed) <= plain - plain / COMPRESS_SAVING
+}
+
+/// The class of a slot for so many packed bytes.
+pub(super) fn class_of(packed: usize) -> Class {
+    u32::try_from(packed + HEADER)
+        .ok()
+        .and_then(Class::of)
+        .expect("packed bytes take less than the block did")
+}
+
+/// Fills a slot of the class for these packed bytes.
+pub(super) fn lay_out(packed: &[u8], slot: &mut [u8]) {
+    static STAMPS: AtomicU64 = AtomicU64::new(NONE + 1);
+    let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
+    let len = u32::try_from(packed.len()).expect("packed bytes take less than the block did");
+    slot[..4].copy_from_slice(&len.to_le_bytes());
+    slot[4..HEADER].copy_from_slice(&stamp.to_le_bytes());
+    slot[HEADER..][..packed.len()].copy_from_slice(packed);
+}
+
+/// Stamp and packed bytes of a slot, unless it is damaged.
+fn parse(slot: &[u8]) -> Option<(u64, &[u8])> {
+    let (len, rest) = slot.split_first_chunk()?;
+    let (stamp, rest) = rest.split_first_chunk()?;
+    let packed = rest.get(..u32::from_le_bytes(*len) as usize)?;
+    Some((u64::from_le_bytes(*stamp), packed))
+}
+
+/// The stamp of nothing.
+const NONE: u64 = 0;
+
+/// What a thread has unpacked last: reading a block in pieces unpacks it once.
+#[derive(Default)]
+struct Unpacked {
+    stamp: u64,
+    len: usize,
+    /// As long as the longest block.
+    bytes: Vec<u8>,
+}
+
+thread_local! {
+    static LAST: Cell<Unpacked> = Cell::default();
+}
+
+/// Calls `f` with the bytes of a compressed block.
+///
+/// # Panics
+/// Where the slot is damaged.
+#[inline(never)]
+pub(super) fn unpack<R>(slot: &[u8], block_size: u32, f: impl FnOnce(&[u8]) -> R) -> R {
+    // A read inside of `f` finds nothing here, and unpacks into a buffer of its own.
+    let mut last = LAST.take();
+    last.unpack(slot, block_size)
+        .expect("what was packed in this process can be unpacked");
+    let result = f(&last.bytes[..last.len]);
+    LAST.set(last);
+    result
+}
+
+/// Whether a slot can be unpacked to at least `len` bytes.
+pub(super) fn holds(slot: &[u8], len: u32, block_size: u32) -> bool {
+    // Not what was unpacked before: the slot is in question.
+    let mut fresh = Unpacked {
+        stamp: NONE,
+        ..LAST.take()
+    };
+    let is_whole = fresh.unpack(slot, block_size).is_some() && fresh.len >= len as usize;
+    LAST.set(fresh);
+    is_whole
+}
+
+impl Unpacked {
+    fn unpack(&mut self, slot: &[u8], block_size: u32) -> Option<()> {
+        let (stamp, packed) = parse(slot)?;
+        if self.stamp == stamp {
+            return Some(());
+        }
+        self.stamp = NONE;
+        if self.bytes.len() < block_size as usize {
+            self.bytes.resize(block_size as usize, 0);
+        }
+        self.len = decompress_into(packed, &mut self.bytes).ok()?;
+        self.stamp = stamp;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: u32 = 4096;
+
+    fn packed(plain: &[u8]) -> Vec<u8> {
+        let mut packed = vec![0; get_maximum_output_size(plain.len())];
+        let len = compress_into_with_table(plain, &mut packed, &mut CompressTable::large()).unwrap();
+        packed.truncate(len);
+        packed
+    }
+
+    fn slot(plain: &[u8]) -> Vec<u8> {
+        let packed = packed(plain);
+        let mut slot = vec![0xff; class_of(packed.len()).bytes() as usize];
+        lay_out(&packed, &mut slot);
+        slot
+    }
+
+    #[test]
+    fn a_quarter_of_the_memory_is_the_least_that_pays() {
+        let most = |plain: usize| (0..plain).rev().find(|&packed| pays(plain, packed));
+        assert_eq!(most(65536), Some(49152 - HEADER));
+        assert_eq!(most(4096), Some(3072 - HEADER));
+        assert_eq!(most(256), Some(192 - HEADER));
+        assert_eq!(most(5000), Some(4096 - HEADER), "8 KiB are held for 5000 bytes");
+        assert!(!pays(1 << 20, (1 << 20) + 5000));
+        assert!(!may_pay(255) && may_pay(256));
+    }
+
+    #[test]
+    fn slots_that_look_alike_are_not_taken_for_each_other() {
+        let (a, b) = (slot(&[1; 3000]), slot(&[2; 3000]));
+        for _ in 0..2 {
+            assert!(unpack(&a, BLOCK, |bytes| bytes == [1; 3000]));
+            assert!(unpack(&b, BLOCK, |bytes| bytes == [2; 3000]));
+        }
+        let both = unpack(&a, BLOCK, |a| unpack(&b, BLOCK, |b| (a.to_vec(), b.to_vec())));
+        assert_eq!(both, (vec![1; 3000], vec![2; 3000]));
+    }
+
+    #[test]
+    fn a_read_in_pieces_unpacks_once() {
+        let mut slot = slot(&[7; 3000]);
+        assert!(unpack(&slot, BLOCK, |bytes| bytes == [7; 3000]));
+        slot[HEADER..].fill(0xff);
+        assert!(unpack(&slot, BLOCK, |bytes| bytes == [7; 3000]));
+        assert!(
+            !holds(&slot, 3000, BLOCK),
+            "the check does not trust what was unpacked"
+        );
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let whole = slot(&[7; 3000]);
+        assert!(holds(&whole, 3000, BLOCK) && holds(&whole, 10, BLOCK));
+        assert!(
+            !holds(&whole, 3001, BLOCK),
+            "it has no more bytes than were packed"
+        );
+        assert!(!holds(&whole[..HEADER - 1], 0, BLOCK));
+        let mut damaged = whole.clone();
+        damaged[0] = 0xff;
+        assert!(
+            !holds(&damaged, 3000, BLOCK),
+            "more packed bytes than the slot has"
+        );
+    }
+
+    #[test]
+    fn blocks_of_another_grid_may_be_longer() {
+        assert!(unpack(&slot(&[7; 3000]), 4096, |bytes| bytes.len() == 3000));
+        let long: Vec<u8> = (0..65536_u32).map(|n| (n / 100) as u8).collect();
+        assert!(unpack(&slot(&long), 65536, |bytes| bytes == long));
+        assert!(unpack(&slot(&[8; 3000]), 4096, |bytes| bytes == [8; 3000]));
+    }
+}
