@@ -31,7 +31,7 @@ const COOL_BATCH: usize = 1024;
 /// The sole right to the memory of one block. Packed, because there is one for each block.
 #[derive(Debug)]
 #[must_use = "a slot that is dropped is lost to the arena"]
-#[repr(packed(2))]
+#[repr(Rust, packed(2))]
 pub(super) struct Slot {
     /// Place in units of 64 bytes: 40 bits.
     unit_low: u32,
