@@ -36,6 +36,7 @@ mod hole;
 mod map;
 mod node;
 mod overlay;
+mod press;
 mod read;
 mod run;
 mod seal;
@@ -46,5 +47,6 @@ mod tests;
 
 pub use clip::Clip;
 pub use content::Content;
+pub use press::Compressible;
 pub use read::ReadPlan;
 pub use seal::{Reading, SealWalk, Settled, Unsealed};

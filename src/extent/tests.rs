@@ -1,6 +1,7 @@
 //! The rules of contents, one by one.
 
 mod clones;
+mod compress;
 mod diff;
 mod map;
 mod model;

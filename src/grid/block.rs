@@ -114,7 +114,7 @@ impl Block {
     }
 
     /// Whether it may be worth to compress the block, and has not been tried since it changed.
-    pub(super) fn is_compressible(&self) -> bool {
+    pub fn is_compressible(&self) -> bool {
         self.0.memory.is_compressible()
     }
 

@@ -5,12 +5,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::compress::compress;
 use super::copied;
 use crate::ErrorKind;
 use crate::Result;
 use crate::extent::map::Map;
 use crate::extent::{Clip, Content, ReadPlan};
-use crate::grid::{Grid, GridConfig, Namespace, Press};
+use crate::grid::{Grid, GridConfig, Namespace};
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
 
@@ -218,7 +219,6 @@ struct Run {
     pins: Vec<Pin>,
     /// Times that a side was found with an overlay above a shared tree.
     overlays: u64,
-    press: Press,
 }
 
 impl Run {
@@ -286,11 +286,7 @@ impl Run {
     }
 
     fn compress(&mut self, at: usize) {
-        for block in self.sides[at].content.blocks() {
-            if self.press.pack(block) {
-                block.compress(&self.press);
-            }
-        }
+        compress(&self.sides[at].content);
     }
 
     fn write(&mut self, at: usize, range: ByteRange) {
@@ -539,7 +535,6 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         sides: Default::default(),
         pins: Vec::new(),
         overlays: 0,
-        press: Press::default(),
     };
     for op in 0..ops {
         let (at, range) = run.step();
