@@ -124,8 +124,8 @@ impl Bench {
             };
             while let Some(block) = content.next_compressible(rest) {
                 rest.start = block.end();
-                if block.pack(&mut press) {
-                    content.compress(&block, &press);
+                if let Some(packed) = block.pack(&mut press) {
+                    content.compress(packed, &press);
                 }
             }
         }

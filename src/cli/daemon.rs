@@ -18,7 +18,7 @@ use super::outcome::{Failure, Outcome, print};
 use super::plan::Plan;
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{Dedup, Sealer, Volume};
+use crate::fs::{Compress, Dedup, Sealer, Volume};
 use crate::grid::Grid;
 use crate::serve::control::{DRIVE_NAMESPACE, DeviceNumber, Server, Service};
 use crate::serve::fuse::{Detach, Session, unmount};
@@ -109,9 +109,9 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
     let grid = Grid::new(plan.grid())?;
     let namespace = grid.create_namespace(DRIVE_NAMESPACE, None)?;
     let volume = Volume::new(&grid, namespace, Arc::new(SystemClock), plan.volume())?;
-    let _sealer = match plan.dedup() {
-        Dedup::Off => None,
-        Dedup::Idle | Dedup::Inline => Some(Sealer::start(&volume)?),
+    let _sealer = match (plan.dedup(), plan.compress()) {
+        (Dedup::Off, Compress::Off) => None,
+        (Dedup::Off, Compress::Lz4) | (Dedup::Idle | Dedup::Inline, _) => Some(Sealer::start(&volume)?),
     };
     let session = Session::mount(&(Arc::clone(&volume) as Arc<dyn Vfs>), &plan.mount(mountpoint))?;
 

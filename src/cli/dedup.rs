@@ -47,10 +47,15 @@ fn text(report: &Report) -> String {
         read_bytes,
         shared_bytes,
         zero_bytes,
+        compressed_bytes,
         ..
     } = report.sealed;
+    let compressed = match compressed_bytes {
+        0 => String::new(),
+        bytes => format!(", {} freed by compression", human(bytes)),
+    };
     format!(
-        "{}: {} looked at, {} freed that others hold, {} freed that were zeros\n",
+        "{}: {} looked at, {} freed that others hold, {} freed that were zeros{compressed}\n",
         report.mountpoint,
         human(read_bytes),
         human(shared_bytes),

@@ -3,7 +3,7 @@
 use nix::unistd::{Group, User};
 
 use super::size::{Size, parse_bytes};
-use crate::fs::Dedup;
+use crate::fs::{Compress, Dedup};
 use crate::limits::{BLOCK_SIZE_MAX, BLOCK_SIZE_MIN};
 use crate::serve::fuse::Transport;
 
@@ -23,6 +23,7 @@ pub(super) struct Options {
     pub(super) exec: Option<bool>,
     pub(super) transport: Option<Transport>,
     pub(super) dedup: Option<Dedup>,
+    pub(super) compress: Option<Compress>,
 }
 
 impl Options {
@@ -63,6 +64,7 @@ impl Options {
             "gid" => self.gid = Some(parse_group(value)?),
             "transport" => self.transport = Some(value.parse()?),
             "dedup" => self.dedup = Some(value.parse()?),
+            "compress" => self.compress = Some(value.parse()?),
             // Those of other programs, and of mount(8), are none of ours.
             "user" | "comment" => {}
             _ => return Ok(is_foreign(name)),
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn a_line_of_fstab_is_understood() {
         let options = parsed(
-            "size=2G,mode=0755,uid=0,gid=1,nr_inodes=10k,block_size=4K,dedup=inline,noexec,ro,nofail,x-systemd.automount",
+            "size=2G,mode=0755,uid=0,gid=1,nr_inodes=10k,block_size=4K,dedup=inline,compress=lz4,noexec,ro,nofail,x-systemd.automount",
         );
         assert_eq!(
             options,
@@ -170,6 +172,7 @@ mod tests {
                 uid: Some(0),
                 gid: Some(1),
                 dedup: Some(Dedup::Inline),
+                compress: Some(Compress::Lz4),
                 read_only: Some(true),
                 exec: Some(false),
                 ..Options::default()
@@ -213,6 +216,7 @@ mod tests {
             "gid=",
             "transport=io_uring",
             "dedup=on",
+            "compress=zstd",
         ] {
             assert!(parsed(option).is_err(), "{option}");
         }

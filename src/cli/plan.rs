@@ -10,7 +10,7 @@ use super::options::Options;
 use super::outcome::Failure;
 use super::size::{Size, human};
 use crate::error::ErrorKind;
-use crate::fs::{Dedup, VolumeConfig};
+use crate::fs::{Compress, Dedup, VolumeConfig};
 use crate::grid::GridConfig;
 use crate::limits::{BLOCK_SIZE_DEFAULT, GRID_SIZE_MIN};
 use crate::serve::fuse::{MountConfig, Transport};
@@ -32,6 +32,7 @@ pub(super) struct Plan {
     exec: bool,
     transport: Transport,
     dedup: Dedup,
+    compress: Compress,
 }
 
 impl Plan {
@@ -60,6 +61,7 @@ impl Plan {
             exec: options.exec.unwrap_or(true),
             transport: options.transport.unwrap_or_default(),
             dedup: options.dedup.unwrap_or(Dedup::Idle),
+            compress: options.compress.unwrap_or_default(),
         })
     }
 
@@ -77,6 +79,7 @@ impl Plan {
             uid: self.uid,
             gid: self.gid,
             dedup: self.dedup,
+            compress: self.compress,
         }
     }
 
@@ -96,6 +99,11 @@ impl Plan {
     /// When equal blocks are looked for.
     pub(super) fn dedup(&self) -> Dedup {
         self.dedup
+    }
+
+    /// How blocks are held that were left alone.
+    pub(super) fn compress(&self) -> Compress {
+        self.compress
     }
 
     /// The drive in a few words.

@@ -71,7 +71,8 @@ fn report(drive: &Mount) -> Result<Report> {
 
 fn ratio(stat: &StatReply) -> f64 {
     let shown = stat.logical_bytes + stat.snapshot_bytes;
-    match shown.saturating_sub(stat.shared_bytes) {
+    let saved = stat.compressed_bytes.saturating_sub(stat.compressed_held_bytes);
+    match shown.saturating_sub(stat.shared_bytes + saved) {
         0 => 1.0,
         held => shown as f64 / held as f64,
     }
@@ -117,6 +118,13 @@ fn full(report: &Report) -> String {
     ] {
         push(&mut text, what, &format!("{:>10}   {meaning}", human(bytes)));
     }
+    let compressed = format!(
+        "{:>10}   in {} of memory, {} blocks",
+        human(stat.compressed_bytes),
+        human(stat.compressed_held_bytes),
+        stat.compressed_blocks
+    );
+    push(&mut text, "compressed", &compressed);
     push(
         &mut text,
         "inodes",

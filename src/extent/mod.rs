@@ -47,6 +47,6 @@ mod tests;
 
 pub use clip::Clip;
 pub use content::Content;
-pub use press::Compressible;
+pub use press::{Compressible, Packed};
 pub use read::ReadPlan;
 pub use seal::{Reading, SealWalk, Settled, Unsealed};

@@ -10,6 +10,7 @@
 //! rename.rs      rename with its three modes
 //! attributes.rs  chmod, chown, truncate, utimens
 //! file.rs        read, write, fallocate, seek, copy
+//! compressor.rs  blocks of files left alone are held compressed
 //! sealer.rs      deduplication behind the writers; backlog.rs: what waits for it
 //! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
 //! xattr_store.rs both of their storage
@@ -49,6 +50,7 @@ mod acl;
 mod attributes;
 mod backlog;
 mod check;
+mod compressor;
 mod directory;
 mod file;
 mod inode;
@@ -67,6 +69,7 @@ mod xattr_store;
 mod tests;
 
 pub use check::CheckReport;
+pub use compressor::Compress;
 pub use sealer::{Dedup, SealReport, Sealer};
 pub use snapshot::diff::Difference;
 pub use snapshot::fork::CloneSnapshot;

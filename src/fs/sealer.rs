@@ -12,9 +12,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::backlog::Backlog;
+use super::compressor::{Compress, compress_file};
 use super::inode::Inode;
 use super::volume::Volume;
 use crate::extent::{Reading, SealWalk, Settled};
+use crate::grid::Press;
 use crate::limits::{FILE_SIZE_MAX, SEAL_IDLE_MS};
 use crate::range::ByteRange;
 use crate::vfs::{Ino, Outdated};
@@ -64,6 +66,8 @@ pub struct SealReport {
     pub shared_bytes: u64,
     /// Memory of zeros that became holes.
     pub zero_bytes: u64,
+    /// Memory that compression gave back, on a volume that compresses.
+    pub compressed_bytes: u64,
 }
 
 impl SealReport {
@@ -85,6 +89,7 @@ impl SealReport {
         self.shared_blocks += other.shared_blocks;
         self.shared_bytes += other.shared_bytes;
         self.zero_bytes += other.zero_bytes;
+        self.compressed_bytes += other.compressed_bytes;
     }
 }
 
@@ -137,6 +142,7 @@ struct Rounds {
 impl Rounds {
     fn run(&self) {
         give_way();
+        let mut press = Press::default();
         while self
             .backlog
             .rest(Duration::from_millis(SEAL_IDLE_MS))
@@ -147,7 +153,7 @@ impl Rounds {
             };
             for ino in volume.ripe() {
                 if let Ok(inode) = volume.table.get(ino) {
-                    volume.seal_file(&inode, WHOLE, || !self.backlog.is_stopped());
+                    volume.settle_file(&inode, &mut press, || !self.backlog.is_stopped());
                 }
                 self.backlog.note_done();
             }
@@ -163,17 +169,36 @@ fn give_way() {
 }
 
 impl Volume {
-    /// Seals all files, now; returns when it is done. Others work meanwhile.
+    /// Seals all files, and compresses them if the volume does so, now; returns when it is done. Others work meanwhile.
     pub fn seal_all(&self) -> SealReport {
         self.backlog.clear();
-        let mut report = SealReport::default();
+        let (mut report, mut press) = (SealReport::default(), Press::default());
         for ino in self.table.numbers(|inode| inode.require_file().is_ok()) {
             if let Ok(inode) = self.table.get(ino) {
                 inode.mark.clear();
-                report.merge(&self.seal_file(&inode, WHOLE, || true));
+                let mut sealed = self.seal_file(&inode, WHOLE, || true);
+                sealed.compressed_bytes = self.compress_file(&inode, &mut press, || true);
+                report.merge(&sealed);
             }
         }
         report
+    }
+
+    /// Does what is to be done with a file that was left alone.
+    fn settle_file(&self, inode: &Inode, press: &mut Press, go_on: impl Fn() -> bool) {
+        if self.dedup != Dedup::Off {
+            self.seal_file(inode, WHOLE, &go_on);
+        }
+        self.compress_file(inode, press, go_on);
+    }
+
+    /// Compresses a file if the volume does so; how much memory that saves. Blocks that turned out to be equal are held
+    /// once by now.
+    fn compress_file(&self, inode: &Inode, press: &mut Press, go_on: impl Fn() -> bool) -> u64 {
+        match self.compress {
+            Compress::Off => 0,
+            Compress::Lz4 => compress_file(inode, press, go_on),
+        }
     }
 
     /// Seals the whole blocks that a write has left in a range.

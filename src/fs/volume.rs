@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::backlog::Backlog;
+use super::compressor::Compress;
 use super::inode::change::{Books, Change, Gate, Structure};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
 use super::sealer::Dedup;
@@ -37,9 +38,12 @@ pub struct VolumeConfig {
     pub gid: u32,
     /// When equal blocks are looked for. Whoever sets `Idle` or `Inline` starts a [`Sealer`](super::Sealer) too.
     pub dedup: Dedup,
+    /// How blocks are held that were left alone. Whoever sets `Lz4` starts a [`Sealer`](super::Sealer) too.
+    pub compress: Compress,
 }
 
-/// As many inodes as fit, a root directory of user 0 that all may read, no deduplication.
+/// As many inodes as fit, a root directory of user 0 that all may read, no deduplication, no
+/// compression.
 impl Default for VolumeConfig {
     fn default() -> Self {
         Self {
@@ -48,6 +52,7 @@ impl Default for VolumeConfig {
             uid: 0,
             gid: 0,
             dedup: Dedup::Off,
+            compress: Compress::Off,
         }
     }
 }
@@ -86,6 +91,8 @@ pub struct Volume {
     pub(super) history: History,
     /// Immutable.
     pub(super) dedup: Dedup,
+    /// Immutable.
+    pub(super) compress: Compress,
     /// What waits to be sealed; its lock is below all others.
     pub(super) backlog: Arc<Backlog>,
     /// Tells the frontend what it may remember no more; called with no lock but `managing`.
@@ -129,6 +136,7 @@ impl Volume {
             clock,
             table,
             dedup: config.dedup,
+            compress: config.compress,
             backlog: Arc::default(),
             managing: Mutex::new(()),
             snapshots: RwLock::new(Snapshots::new(now)),
@@ -176,9 +184,14 @@ impl Volume {
         let books = Books {
             table: &self.table,
             history: &self.history,
-            backlog: (self.dedup != Dedup::Off).then_some(&self.backlog),
+            backlog: self.is_settling().then_some(&self.backlog),
         };
         Change::new(gate, structure(&self.structure), books)
+    }
+
+    /// Whether something is done with files that were left alone.
+    fn is_settling(&self) -> bool {
+        self.dedup != Dedup::Off || self.compress != Compress::Off
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -39,6 +39,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Bytes of memory that blocks would take if none were compressed. Figures that are read while others change them
+    /// may be a little off.
+    pub fn plain_bytes(&self) -> u64 {
+        (self.held_bytes + self.compressed_plain_bytes).saturating_sub(self.compressed_held_bytes)
+    }
+
     /// Adds the figures of another; the limit stays.
     pub(super) fn add(&mut self, other: &Self) {
         self.blocks += other.blocks;

@@ -158,6 +158,12 @@ pub struct StatReply {
     pub metadata_bytes: u64,
     /// Blocks that were looked at, and are found by others that are equal.
     pub sealed_blocks: u64,
+    /// Blocks that are held compressed.
+    pub compressed_blocks: u64,
+    /// Bytes of memory that these would take if they were not.
+    pub compressed_bytes: u64,
+    /// Bytes of memory that they take.
+    pub compressed_held_bytes: u64,
     /// Inodes with changes in which equal blocks are still to be looked for.
     pub unsealed_inodes: u64,
     /// Bytes that writers may still take.
@@ -223,6 +229,8 @@ pub struct SealReply {
     pub shared_bytes: u64,
     /// Memory of zeros that became holes.
     pub zero_bytes: u64,
+    /// Memory that compression gave back, on a drive that compresses.
+    pub compressed_bytes: u64,
 }
 
 /// A snapshot.

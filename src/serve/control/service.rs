@@ -95,9 +95,12 @@ impl Service {
             logical_bytes: volume.logical_bytes,
             held_bytes: total.held_bytes,
             shared_bytes: (volume.logical_bytes + volume.snapshot_bytes)
-                .saturating_sub(volume.usage.held_bytes),
+                .saturating_sub(volume.usage.plain_bytes()),
             metadata_bytes: total.metadata_bytes,
             sealed_blocks: volume.usage.sealed_blocks,
+            compressed_blocks: volume.usage.compressed_blocks,
+            compressed_bytes: volume.usage.compressed_plain_bytes,
+            compressed_held_bytes: volume.usage.compressed_held_bytes,
             unsealed_inodes: volume.unsealed_inodes,
             free_bytes: total.limit_bytes.saturating_sub(taken),
             resident_bytes: self.grid.resident_bytes(),
@@ -127,6 +130,7 @@ impl Service {
             shared_blocks: report.shared_blocks,
             shared_bytes: report.shared_bytes,
             zero_bytes: report.zero_bytes,
+            compressed_bytes: report.compressed_bytes,
         }
     }
 
