@@ -1,5 +1,6 @@
 //! Behaviour of the volume through the `Vfs` trait.
 
+mod compress;
 mod forks;
 mod seal;
 mod snapshots;

@@ -3,6 +3,7 @@
 mod asking;
 mod blocks;
 mod clone;
+mod compressing;
 mod dedup;
 mod du;
 mod lifecycle;
