@@ -42,7 +42,7 @@ impl Compressible {
             start: self.extent.start,
             block: self.extent.block.index(),
         };
-        press.pack(&self.extent.block).then_some(place)
+        self.extent.block.pack(press).then_some(place)
     }
 }
 

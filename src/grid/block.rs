@@ -101,6 +101,18 @@ impl Block {
         home.with_room(|| self.0.memory.expand(&home.account))
     }
 
+    /// Has the press pack a copy of the block's bytes, without a lock held. Returns whether there is something for
+    /// [`Block::compress`] to do: not where the block is compressed already, or was found not to be worth it.
+    pub fn pack(&self, press: &mut Press) -> bool {
+        press.clear();
+        let is_compressible = self.is_compressible();
+        if is_compressible {
+            self.read(Slice::ALL, |bytes| press.load(bytes));
+            press.pack();
+        }
+        is_compressible
+    }
+
     /// Holds the block compressed, as the press has packed it. Returns whether it is compressed now; not where that
     /// does not pay (which is kept in mind until the block changes), where the block has changed since, where somebody
     /// uses it just now, or where no memory can be had.

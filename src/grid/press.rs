@@ -14,14 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
-use super::block::Block;
 use super::class::{Class, class_bytes};
-use super::index::Slice;
 use crate::limits::{COMPRESS_MIN, COMPRESS_SAVING};
 
 const HEADER: usize = 12;
 
-/// Packs the bytes of blocks, one after the other, for [`Block::compress`].
+/// Packs the bytes of blocks, one after the other.
 ///
 /// It has room for the longest block that it met, twice; whoever compresses many blocks keeps one.
 pub struct Press {
@@ -64,15 +62,20 @@ impl Default for Press {
 }
 
 impl Press {
-    /// Packs a copy of the block's bytes, without a lock held. Returns whether there is something for
-    /// [`Block::compress`] to do: not where the block is compressed already, or was found not to be worth it.
-    pub fn pack(&mut self, block: &Block) -> bool {
-        self.state = State::Empty;
-        if !block.is_compressible() {
-            return false;
-        }
+    /// Forgets the last block, and takes a copy of another one's bytes.
+    pub(super) fn load(&mut self, bytes: &[u8]) {
+        self.clear();
+        self.plain.extend_from_slice(bytes);
+    }
+
+    /// Forgets the last block.
+    pub(super) fn clear(&mut self) {
         self.plain.clear();
-        block.read(Slice::ALL, |bytes| self.plain.extend_from_slice(bytes));
+        self.state = State::Empty;
+    }
+
+    /// Packs the copy.
+    pub(super) fn pack(&mut self) {
         let most = get_maximum_output_size(self.plain.len());
         if self.packed.len() < most {
             self.packed.resize(most, 0);
@@ -84,7 +87,6 @@ impl Press {
         } else {
             State::NotWorthIt
         };
-        true
     }
 
     pub(super) fn pressed(&self) -> Option<Pressed<'_>> {

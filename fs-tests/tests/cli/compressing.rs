@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use fs_tests::harness::run;
+use fs_tests::harness::{Scratch, run};
 use serde_json::Value;
 
 use crate::support::{Detached, eventually, fails, okapi, stat, text};
@@ -86,10 +86,10 @@ fn a_file_of_random_bytes_and_a_drive_that_was_not_asked_stay_plain() {
 
 #[test]
 fn another_way_to_compress_is_refused() {
-    let drive = Detached::mount(&[]);
+    let dir = Scratch::new();
     for arguments in [["--compress", "zstd"], ["-o", "compress=on"]] {
         fails(
-            okapi(&["mount"]).args(arguments).arg(drive.path()),
+            okapi(&["mount"]).args(arguments).arg(dir.path()),
             2,
             &["compression is off or lz4"],
         );

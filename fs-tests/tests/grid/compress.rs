@@ -13,7 +13,7 @@ use crate::{BLOCK, Random, bytes_of, kind, slice, space};
 /// Compresses a block; whether it is compressed then.
 fn compress(block: &Block) -> bool {
     let mut press = Press::default();
-    press.pack(block) && block.compress(&press)
+    block.pack(&mut press) && block.compress(&press)
 }
 
 /// Bytes that compress well, no two runs of 100 alike.
@@ -77,21 +77,21 @@ fn what_repeats_is_compressed_and_what_is_random_is_not_tried_again() {
     let (grid, space) = space(1 << 20);
     let mut press = Press::default();
     let zeros = space.new_block(BLOCK, b"").unwrap();
-    assert!(press.pack(&zeros) && zeros.compress(&press));
+    assert!(zeros.pack(&mut press) && zeros.compress(&press));
     assert!(zeros.held_bytes() <= 128);
-    assert!(!press.pack(&zeros), "it is compressed already");
+    assert!(!zeros.pack(&mut press), "it is compressed already");
     assert!(!zeros.compress(&press));
 
     let bytes = Random::new("incompressible").bytes(BLOCK as usize);
     let random = space.new_block(0, &bytes).unwrap();
-    assert!(press.pack(&random));
+    assert!(random.pack(&mut press));
     assert!(!random.compress(&press));
-    assert!(!press.pack(&random), "the block remembers that it was tried");
+    assert!(!random.pack(&mut press), "the block remembers that it was tried");
     random.write(0, &[0; BLOCK as usize / 2]).unwrap();
-    assert!(press.pack(&random) && random.compress(&press));
+    assert!(random.pack(&mut press) && random.compress(&press));
 
     let small = space.new_block(COMPRESS_MIN - 1, b"").unwrap();
-    assert!(!press.pack(&small));
+    assert!(!small.pack(&mut press));
     assert!(!small.compress(&press));
     grid.check().unwrap();
 }
@@ -222,14 +222,14 @@ fn bytes_that_changed_since_they_were_packed_are_not_replaced() {
     let (grid, space) = space(1 << 20);
     let block = space.new_block(0, &text(BLOCK)).unwrap();
     let mut press = Press::default();
-    assert!(press.pack(&block));
+    assert!(block.pack(&mut press));
     block.write(5000, b"new").unwrap();
     assert!(!block.compress(&press));
     assert!(block.read(slice(5000, 3), |bytes| bytes == b"new"));
-    assert!(press.pack(&block));
+    assert!(block.pack(&mut press));
     block.truncate(BLOCK - 1);
     assert!(!block.compress(&press));
-    assert!(press.pack(&block));
+    assert!(block.pack(&mut press));
     assert!(
         block.read(Slice::ALL, |_| !block.compress(&press)),
         "it is in use"
@@ -253,7 +253,7 @@ fn blocks_are_compressed_under_their_users() {
             let (mut press, mut packed) = (Press::default(), 0_u64);
             while !done.load(Ordering::Relaxed) {
                 for block in blocks.iter().chain(own) {
-                    packed += u64::from(press.pack(block) && block.compress(&press));
+                    packed += u64::from(block.pack(&mut press) && block.compress(&press));
                 }
                 blocks.iter().for_each(|block| block.expand().unwrap());
             }

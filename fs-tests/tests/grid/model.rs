@@ -154,7 +154,7 @@ impl Model {
         let Some(position) = self.pick(random) else { return };
         let (block, _) = &self.lent[position];
         let held = block.held_bytes();
-        if self.press.pack(block) && block.compress(&self.press) {
+        if block.pack(&mut self.press) && block.compress(&self.press) {
             assert!(block.held_bytes() < held);
         }
     }
