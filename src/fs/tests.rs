@@ -619,7 +619,7 @@ fn clones_cost_an_inode_and_the_check_counts_their_nodes_once() {
     let block = volume.namespace.new_block(1, &[]).unwrap();
     let stray = Charge::beside(&block, 100);
     assert_eq!(volume.check().unwrap_err().kind(), ErrorKind::Corrupt);
-    drop(stray);
+    drop((stray, block));
     volume.check().unwrap();
 }
 
