@@ -14,16 +14,17 @@
 //! content.rs  length, extents, accounting, check; cutting, on which every other file builds
 //! write.rs    writing            hole.rs  punching, allocating, zeroing, seeking
 //! read.rs     pinned reads       clip.rs  copying between contents
-//! diff.rs     where two contents differ   seal.rs  sealing of what is left alone
-//! map.rs      extents by offset, in nodes (node.rs) that clones share
+//! diff.rs     where two contents differ
+//! seal.rs     equal blocks held once          press.rs  blocks held compressed
+//! map.rs      extents by offset, in nodes (node.rs) that clones share, and an overlay (overlay.rs) for what differs
 //! run.rs      one extent         data.rs  bytes or zeros on their way into a block
 //! ```
 //!
 //! **Private and shared.** A block with one handle belongs to one extent: it is opened, if it was sealed, to be written
-//! in place, and cut when the extent is cut. A block with several handles (of other contents, of other extents of this one, of readers) is never
-//! written to: a write puts the pages that it touches into a new block, and the bytes before and behind them go on
-//! sharing the old one. Map nodes are shared between contents as well, so handles count only after the way to the
-//! extent was made private, which `Map::at_or_before_mut` does.
+//! in place, and cut when the extent is cut. A block with several handles (of other contents, of other extents of this
+//! one, of readers) is never written to: a write puts the pages that it touches into a new block, and the bytes before and behind them go on
+//! sharing the old one. Map nodes are shared between contents as well, so handles count only where the way to the
+//! extent is private, which `Map::exclusive_mut` finds out and `Map::at_or_before_mut` brings about.
 //!
 //! **Garbage.** A block may be longer than the extent's slice of it: what was cut from a shared extent stays in the
 //! block. So an extent never grows over bytes that are in the block already: the block is cut to the slice first.
