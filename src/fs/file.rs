@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::attributes::{content_changed, touch_atime};
+use super::dedup::Dedup;
 use super::inode::Inode;
-use super::sealer::Dedup;
 use super::snapshot::list::Snapshots;
 use super::snapshot::place::is_shown;
 use super::snapshot::view::View;

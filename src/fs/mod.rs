@@ -10,8 +10,8 @@
 //! rename.rs      rename with its three modes
 //! attributes.rs  chmod, chown, truncate, utimens
 //! file.rs        read, write, fallocate, seek, copy
+//! sealer.rs      deduplication behind the writers: backlog.rs has what waits for it, dedup.rs when it is wanted
 //! compressor.rs  blocks of files left alone are held compressed
-//! sealer.rs      deduplication behind the writers; backlog.rs: what waits for it
 //! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
 //! xattr_store.rs both of their storage
 //! inode/change.rs  the gate: the only way to change an inode, which keeps it for the newest snapshot first
@@ -51,6 +51,7 @@ mod attributes;
 mod backlog;
 mod check;
 mod compressor;
+mod dedup;
 mod directory;
 mod file;
 mod inode;
@@ -70,7 +71,8 @@ mod tests;
 
 pub use check::CheckReport;
 pub use compressor::Compress;
-pub use sealer::{Dedup, SealReport, Sealer};
+pub use dedup::Dedup;
+pub use sealer::{SealReport, Sealer};
 pub use snapshot::diff::Difference;
 pub use snapshot::fork::CloneSnapshot;
 pub use snapshot::manage::SnapshotInfo;

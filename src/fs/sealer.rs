@@ -4,12 +4,9 @@
 //! What snapshots have kept is not sealed by itself: it shares the blocks that the living content had, and those were
 //! sealed unless they were changed at once.
 
-use std::str::FromStr;
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use super::backlog::Backlog;
 use super::compressor::{Compress, compress_file};
@@ -27,31 +24,6 @@ const WHOLE: ByteRange = ByteRange {
     start: 0,
     end: FILE_SIZE_MAX,
 };
-
-/// When equal blocks are looked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Dedup {
-    /// Only when asked to, by [`Volume::seal_all`].
-    #[default]
-    Off,
-    /// When a file was left alone for a while, by a [`Sealer`].
-    Idle,
-    /// Whole blocks as soon as they are written, on the writer's thread; the rest as with `Idle`.
-    Inline,
-}
-
-impl FromStr for Dedup {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::Off),
-            "idle" => Ok(Self::Idle),
-            "inline" => Ok(Self::Inline),
-            _ => Err("deduplication is off, idle or inline".into()),
-        }
-    }
-}
 
 /// What sealing has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

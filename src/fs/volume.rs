@@ -9,9 +9,9 @@ use parking_lot::{Mutex, RwLock};
 
 use super::backlog::Backlog;
 use super::compressor::Compress;
+use super::dedup::Dedup;
 use super::inode::change::{Books, Change, Gate, Structure};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
-use super::sealer::Dedup;
 use super::snapshot::history::History;
 use super::snapshot::list::Snapshots;
 use super::snapshot::usage::SnapshotUsage;
