@@ -8,7 +8,7 @@ use fs_tests::model::{Answer, Model, Op, Outcome, Times};
 use fs_tests::vfs_driver::VfsDriver;
 use nix::errno::Errno;
 use okapi::clock::ManualClock;
-use okapi::fs::{Volume, VolumeConfig};
+use okapi::fs::{Dedup, Volume, VolumeConfig};
 use okapi::grid::{Grid, GridConfig, Usage};
 use okapi::vfs::{Ino, Vfs};
 
@@ -40,6 +40,10 @@ impl Bench {
         let namespace = grid.create_namespace("drive", None).unwrap();
         let config = VolumeConfig {
             inodes_max: setup.inodes_max,
+            dedup: match setup.seal_every {
+                0 => Dedup::Off,
+                _ => Dedup::Inline,
+            },
             ..VolumeConfig::default()
         };
         let volume = Volume::new(&grid, namespace, Arc::new(ManualClock::new()), config).unwrap();

@@ -23,6 +23,8 @@ struct Setup {
     features: Features,
     /// Snapshots that there may be at a time.
     snapshots_max: usize,
+    /// How often equal blocks are looked for, and then in each write as well; 0 for never.
+    seal_every: u64,
 }
 
 const ROOMY: Setup = Setup {
@@ -38,6 +40,7 @@ const ROOMY: Setup = Setup {
         sharing: false,
     },
     snapshots_max: 0,
+    seal_every: 0,
 };
 
 const TINY: Setup = Setup {
@@ -181,4 +184,30 @@ fn what_a_full_volume_of_clones_refuses_changes_nothing() {
         ..TINY
     };
     run("full, clones", setup, 30_000);
+}
+
+#[test]
+fn who_looks_for_equal_blocks_changes_nothing() {
+    let setup = Setup {
+        seal_every: 20,
+        snapshots_max: 3,
+        ..ROOMY
+    };
+    run("sealing", setup, 100_000);
+    let setup = Setup {
+        block_size: 4 << 10,
+        seal_every: 7,
+        ..setup
+    };
+    run("sealing, 4k blocks", setup, 100_000);
+}
+
+#[test]
+fn what_a_full_volume_refuses_changes_nothing_where_equal_blocks_are_held_once() {
+    let setup = Setup {
+        seal_every: 20,
+        snapshots_max: 3,
+        ..TINY
+    };
+    run("full, sealing", setup, 30_000);
 }

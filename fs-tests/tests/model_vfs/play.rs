@@ -23,7 +23,7 @@ fn play(
     let mut model = Model::default();
     let mut shelf = Shelf::default();
     model.punches_may_keep_memory = setup.size_bytes == TINY.size_bytes;
-    let mut count = 0;
+    let (mut count, mut shared) = (0, 0);
     while let Some(step) = next(&model, &shelf) {
         log.push(step.clone());
         match &step {
@@ -32,6 +32,9 @@ fn play(
         }
         .map_err(|error| format!("{step:?}: {error}"))?;
         count += 1;
+        if setup.seal_every > 0 && count % setup.seal_every == 0 {
+            shared += bench.volume.seal_all().shared_blocks;
+        }
         if count % setup.compare_every == 0 {
             bench
                 .compare(&model, &driver)
@@ -41,7 +44,7 @@ fn play(
     }
     bench.compare(&model, &driver)?;
     println!(
-        "{count} operations, {} of them refused for want of room; {shelf}",
+        "{count} operations, {} of them refused for want of room; {shared} blocks shared; {shelf}",
         bench.refused.get()
     );
     if (setup.size_bytes < ROOMY.size_bytes || setup.inodes_max.is_some())
@@ -49,6 +52,9 @@ fn play(
         && bench.refused.get() == 0
     {
         return Err("nothing was refused: the run shows nothing about a full volume".into());
+    }
+    if setup.seal_every > 0 && count > 20_000 && shared == 0 {
+        return Err("no equal blocks were found: the run shows nothing about sharing them".into());
     }
     shelf.clear(&bench)?;
     bench.clear(&mut driver)
