@@ -13,7 +13,7 @@ use okapi::grid::{Grid, GridConfig};
 use okapi::vfs::{Caller, CopyRange, Ino, NewName, NewNode, Vfs, WriteAt};
 
 const LEN: u64 = 64 << 20;
-const BLOCK: [u8; 64 << 10] = [7; 64 << 10];
+static BLOCK: [u8; 64 << 10] = [7; 64 << 10];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let clones = std::env::args()

@@ -65,6 +65,7 @@ const SHARING: Setup = Setup {
         ..ROOMY.features
     },
     snapshots_max: 2,
+    seal_every: 50,
     ..ROOMY
 };
 
