@@ -20,11 +20,11 @@ use crate::serve::control::{FileUsageReply, PathReply, SubjectRequest};
 ///
 /// A line for each PATH, directories with all that is below them:
 ///
-/// logical     what the files are long{n}
-/// referenced  memory of the blocks that they use, each counted once{n}
-/// private     of that, what nothing else uses: deleting PATH frees it{n}
-/// shared      of that, what is used elsewhere too{n}
-/// with        how many files elsewhere, and states of files that snapshots keep, share it
+/// logical     what the files are long
+/// {n}referenced  memory of the blocks that they use, each counted once
+/// {n}private     of that, what nothing else uses: deleting PATH frees it
+/// {n}shared      of that, what is used elsewhere too
+/// {n}with        how many files elsewhere, and states of files that snapshots keep, share it
 ///
 /// The total counts what several PATHs use once, and what only they share with each other as private.
 ///
