@@ -32,7 +32,7 @@ impl Memory {
         while since.elapsed() < QUIET && began.elapsed() < PATIENCE {
             sleep(PAUSE);
             let now = Self::now(drive);
-            if !now.is_like(&memory) {
+            if !now.is_like(&memory) || has_backlog(drive) {
                 (memory, since) = (now, Instant::now());
             }
         }
@@ -70,6 +70,13 @@ impl Memory {
             pss: self.pss.saturating_sub(before.pss),
         }
     }
+}
+
+/// Whether files wait to be sealed; a drive that does not seal tells of none.
+fn has_backlog(drive: &Drive) -> bool {
+    drive.stat()["unsealed_inodes"]
+        .as_u64()
+        .is_some_and(|inodes| inodes > 0)
 }
 
 /// Bytes as MiB.

@@ -14,8 +14,12 @@ const MODES: [&str; 3] = ["off", "idle", "inline"];
 const FILES: usize = 4;
 const PASSES: [&str; 2] = ["new files", "the same files again"];
 
-/// Seconds of each pass.
-type Passes = [f64; PASSES.len()];
+/// Seconds that a mode took.
+struct Times {
+    passes: [f64; PASSES.len()],
+    /// For sealing everything at the end, by `okapi dedup`.
+    sealing: f64,
+}
 
 /// A table of speeds as parts of the speed without sealing.
 pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec<String>, String> {
@@ -23,7 +27,7 @@ pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec
         missing.push("speed of writing with sealing: this okapi does not know `--dedup`".to_owned());
         return Ok(Vec::new());
     }
-    let mut rounds: [Vec<Passes>; MODES.len()] = Default::default();
+    let mut rounds: [Vec<Times>; MODES.len()] = Default::default();
     for round in 0..options.rounds {
         for which in order(round, MODES.len()) {
             interrupt::go_on()?;
@@ -39,17 +43,27 @@ pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec
     let lines = PASSES.iter().enumerate().map(|(pass, name)| {
         let speed = rounds[0]
             .iter()
-            .map(|passes| options.stream_bytes as f64 / passes[pass] / 1e9);
+            .map(|times| gigabytes(options.stream_bytes, times.passes[pass]));
         let mut cells = vec![spread(speed.collect())];
         cells.extend(rounds[1..].iter().map(|sealed| {
             let pairs = sealed.iter().zip(&rounds[0]);
-            spread(pairs.map(|(sealed, off)| off[pass] / sealed[pass]).collect())
+            spread(
+                pairs
+                    .map(|(sealed, off)| off.passes[pass] / sealed.passes[pass])
+                    .collect(),
+            )
         }));
         (*name, cells)
     });
+    // without a mode that seals, all is left to the end
+    let sealing = rounds[0]
+        .iter()
+        .map(|times| gigabytes(options.stream_bytes, times.sealing));
     let meaning = format!(
-        "Writing {} MiB in calls of 1 MiB through the page cache: GB/s without sealing, and with it as a part of that.",
-        options.stream_bytes >> 20
+        "Writing {} MiB in calls of 1 MiB through the page cache: GB/s without sealing, and with it as a part of that. \
+         `okapi dedup` then seals all of it at {} GB/s.",
+        options.stream_bytes >> 20,
+        spread(sealing.collect())
     );
     let columns = ["off, GB/s", "idle", "inline"];
     Ok(table(&meaning, &columns, lines).into_iter().collect())
@@ -59,16 +73,20 @@ fn spread(values: Vec<f64>) -> String {
     Spread::new(values).expect("there is a round").show(figure)
 }
 
+fn gigabytes(bytes: usize, seconds: f64) -> f64 {
+    bytes as f64 / seconds / 1e9
+}
+
 fn knows_dedup() -> bool {
     let help = run(Command::new(binary()).args(["mount", "--help"])).stdout;
     String::from_utf8_lossy(&help).contains("--dedup")
 }
 
-/// Writes files twice on a fresh drive.
-fn write(mode: &str, stream_bytes: usize) -> Passes {
+/// Writes files twice on a fresh drive, and has it seal what is not sealed by then.
+fn write(mode: &str, stream_bytes: usize) -> Times {
     let drive = Drive::mount(&["--size", "8G", "--dedup", mode]);
     let mut stream = Stream::new(3);
-    PASSES.map(|_| {
+    let passes = PASSES.map(|_| {
         let took = time(|| {
             for number in 0..FILES {
                 let mut options = OpenOptions::new();
@@ -81,5 +99,12 @@ fn write(mode: &str, stream_bytes: usize) -> Passes {
             }
         });
         took.as_secs_f64()
-    })
+    });
+    let sealing = time(|| {
+        run(Command::new(binary()).arg("dedup").arg(drive.path()));
+    });
+    Times {
+        passes,
+        sealing: sealing.as_secs_f64(),
+    }
 }
