@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::compressor::{Compress, compress_file};
+use super::dedup::Dedup;
 use super::inode::Inode;
 use super::volume::Volume;
 use crate::extent::{Reading, SealWalk, Settled};
