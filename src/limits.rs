@@ -119,8 +119,6 @@ pub const URING_THREADS_MAX: usize = 64;
 pub const URING_QUEUE_THREADS_MIN: usize = 2;
 /// Threads for the queue of a processor at most.
 pub const URING_QUEUE_THREADS_MAX: usize = 4;
-/// Bytes of read buffer that a serving thread keeps between requests.
-pub const FUSE_READ_BUFFER_MAX: usize = 2 << 20;
 
 /// Connections to one control socket at a time.
 pub const CONTROL_CONNECTIONS_MAX: usize = 8;
@@ -141,7 +139,6 @@ const _: () = {
     assert!(BLOCK_SIZE_MIN <= BLOCK_SIZE_DEFAULT && BLOCK_SIZE_DEFAULT <= BLOCK_SIZE_MAX);
     assert!(BLOCK_SIZE_MIN as u64 >= PAGE_SIZE && PAGE_SIZE.is_power_of_two());
     assert!(GRID_SIZE_MIN >= BLOCK_SIZE_MAX as u64);
-    assert!(FUSE_READ_BUFFER_MAX >= FUSE_WRITE_MAX as usize);
     assert!(CONTROL_PAYLOAD_MAX >= BLOCK_SIZE_MAX as usize);
     assert!(CONTROL_HEADER_MAX >= CONTROL_KEYS_MAX * 64);
     assert!(CONTROL_HEADER_MAX >= CONTROL_SNAPSHOTS_MAX * (SNAPSHOT_NAME_MAX + 256));

@@ -1,22 +1,26 @@
 //! A [`Vfs`] as a mounted filesystem, by the Linux kernel's FUSE.
 //!
 //! ```text
-//! kernel ─┬─ /dev/fuse ── fuser ── adapter ──┬── operations ── Vfs
-//!         └─ io_uring ─── uring ── dispatch ─┘
+//! kernel ─┬─ /dev/fuse ── device ─┬── dispatch ── operations ── Vfs
+//!         └─ io_uring ─── uring ──┘
 //! ```
 
-mod adapter;
+mod abi;
 mod caches;
-mod convert;
 mod counters;
 mod decode;
+mod device;
+mod dispatch;
+mod encode;
 mod errno;
 mod host;
+mod linger;
 mod mount;
 mod negotiate;
 mod operations;
 mod page_cache;
 mod switch;
+mod threads;
 mod transport;
 mod uring;
 
@@ -24,26 +28,23 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
-use fuser::{BackgroundSession, Config, SessionACL};
+use fuser::Notifier;
 use tracing::warn;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::FUSE_THREADS_MAX;
 use crate::vfs::Vfs;
 
-use adapter::FuseAdapter;
 pub use caches::KernelCaches;
 pub use counters::Counters;
 pub use host::Host;
 pub use mount::{Detach, FILESYSTEM_TYPE, MountConfig, unmount};
-use negotiate::Wishes;
+use negotiate::{Wishes, greet};
 use operations::Operations;
 use page_cache::Dropper;
 pub use switch::{URING_SWITCH, enable_uring, uring_switch};
+use threads::Threads;
 pub use transport::{Running, Transport};
-use uring::Queues;
 
 /// A mounted filesystem, served until it is unmounted.
 pub struct Session {
@@ -53,10 +54,12 @@ pub struct Session {
     served: Served,
 }
 
-/// The threads of a session.
+/// What serves a session.
 struct Served {
-    device: BackgroundSession,
-    queues: Option<Queues>,
+    threads: Threads,
+    /// Number of queues of io_uring.
+    queues: usize,
+    notifier: Notifier,
     _dropper: Dropper,
 }
 
@@ -91,7 +94,7 @@ impl Session {
         let counters = Arc::new(Counters::new());
         let operations = Arc::new(Operations::new(Arc::clone(fs), Arc::clone(&counters)));
         let device = mount::mount(config)?;
-        let started = start(device, &operations, Wishes::of(config, not_uring.is_none()));
+        let started = start(&device, &operations, Wishes::of(config, not_uring.is_none()));
         let served = started.map_err(|source| {
             let _ = unmount(&config.mountpoint, Detach::Lazy);
             let context = format!("cannot serve {}", config.mountpoint.display());
@@ -103,7 +106,7 @@ impl Session {
             running: match not_uring {
                 Some(reason) => Running::Classic { reason },
                 None => Running::Uring {
-                    queues: served.queues.as_ref().map_or(0, Queues::count),
+                    queues: served.queues,
                 },
             },
             served,
@@ -127,7 +130,7 @@ impl Session {
 
     /// What the kernel remembers of the filesystem.
     pub fn caches(&self) -> KernelCaches {
-        KernelCaches::new(self.served.device.notifier())
+        KernelCaches::new(self.served.notifier.clone())
     }
 
     /// Waits until the filesystem is unmounted, by whomever, and nobody uses it any more.
@@ -135,46 +138,31 @@ impl Session {
     /// # Errors
     /// `Corrupt` where a serving thread failed.
     pub fn join(self) -> Result<()> {
-        let failed = |source| {
+        self.served.threads.join().map_err(|source| {
             let context = format!("serving {} failed", self.mountpoint.display());
             Error::new(ErrorKind::Corrupt, context).with_source(source)
-        };
-        // Where a queue is given up, its requests wait until this process has let go of the device: nothing may wait
-        // for an unmount before that.
-        self.served.queues.map_or(Ok(()), Queues::join).map_err(failed)?;
-        self.served.device.join().map_err(failed)
+        })
     }
 }
 
 /// Comes to terms with the kernel and starts the threads that serve it.
-fn start(device: OwnedFd, operations: &Arc<Operations>, wishes: Wishes) -> io::Result<Served> {
-    let rings_device = wishes.uring.then(|| device.try_clone()).transpose()?;
-    let adapter = FuseAdapter::new(Arc::clone(operations), wishes);
-    // The kernel itself keeps others out unless `allow_other` is set.
-    let session = fuser::Session::from_fd(adapter, device, SessionACL::All, session_config(wishes.uring))?;
-    let dropper = Dropper::start(&operations.page_cache, KernelCaches::new(session.notifier()))?;
-    let queues = rings_device
-        .map(|device| Queues::start(&device, operations))
-        .transpose()?;
+fn start(device: &OwnedFd, operations: &Arc<Operations>, wishes: Wishes) -> io::Result<Served> {
+    let notifier = greet(device.try_clone()?, operations, wishes)?;
+    let dropper = Dropper::start(&operations.page_cache, KernelCaches::new(notifier.clone()))?;
+    let mut threads = Threads::new();
+    let mut queues = 0;
+    if wishes.uring {
+        queues = uring::start(device, operations, &mut threads)?;
+        device::start_beside_uring(device, operations, &mut threads)?;
+    } else {
+        device::start(device, operations, &mut threads)?;
+    }
     Ok(Served {
-        device: session.spawn()?,
+        threads,
         queues,
+        notifier,
         _dropper: dropper,
     })
-}
-
-/// Threads enough to use the machine; two at least, so that a long request does not stop the others. Beside io_uring,
-/// one that takes what still comes by the device.
-fn session_config(uring: bool) -> Config {
-    let cores = thread::available_parallelism().map_or(2, usize::from);
-    let mut config = Config::default();
-    config.n_threads = Some(if uring {
-        1
-    } else {
-        cores.clamp(2, FUSE_THREADS_MAX)
-    });
-    config.clone_fd = mount::device_opens();
-    config
 }
 
 fn no_uring(reason: &str) -> Error {

@@ -66,11 +66,6 @@ pub(super) fn mount(config: &MountConfig) -> Result<OwnedFd> {
     }
 }
 
-/// Whether this process may open the FUSE device, rather than only get it from the helper.
-pub(super) fn device_opens() -> bool {
-    open_device().is_ok()
-}
-
 /// Whether /dev/fuse can be used; the reason where not.
 pub(super) fn probe_device() -> Result<(), String> {
     open_device()
@@ -113,7 +108,8 @@ pub fn unmount(mountpoint: &Path, detach: Detach) -> Result<()> {
     }
 }
 
-fn open_device() -> io::Result<File> {
+/// Opens the FUSE device, which some systems leave to root and fusermount3.
+pub(super) fn open_device() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(DEVICE)
 }
 

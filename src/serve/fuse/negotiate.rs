@@ -1,11 +1,13 @@
 //! What kernel and filesystem agree upon at the start (FUSE_INIT).
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use fuser::{InitFlags, KernelConfig};
+use fuser::{Config, InitFlags, KernelConfig, Notifier, Session, SessionACL};
 
 use super::mount::MountConfig;
-use super::operations::Agreement;
+use super::operations::{Agreement, Operations};
 use crate::limits::{FUSE_BACKGROUND_MAX, FUSE_WRITE_MAX};
 
 /// Asked for one by one, where the kernel offers them. Missing on purpose:
@@ -45,11 +47,39 @@ impl Wishes {
     }
 }
 
+/// Greets the kernel on a device that nobody reads yet, and tells the operations what was agreed upon; returns what
+/// sends the kernel notifications. fuser reads no request but the first.
+///
+/// # Errors
+/// `Unsupported` where io_uring is wished for and not offered; those of the device.
+pub(super) fn greet(device: OwnedFd, operations: &Arc<Operations>, wishes: Wishes) -> io::Result<Notifier> {
+    let greeting = Greeting {
+        operations: Arc::clone(operations),
+        wishes,
+    };
+    // The kernel itself keeps others out unless `allow_other` is set.
+    let session = Session::from_fd(greeting, device, SessionACL::All, Config::default())?;
+    Ok(session.notifier())
+}
+
+/// What of a filesystem fuser needs.
+struct Greeting {
+    operations: Arc<Operations>,
+    wishes: Wishes,
+}
+
+impl fuser::Filesystem for Greeting {
+    fn init(&mut self, _: &fuser::Request, config: &mut KernelConfig) -> io::Result<()> {
+        self.operations.agree(negotiate(self.wishes, config)?);
+        Ok(())
+    }
+}
+
 /// Accepts what the kernel offers and the filesystem wants.
 ///
 /// # Errors
 /// `Unsupported` where io_uring is wished for and not offered.
-pub(super) fn negotiate(wishes: Wishes, config: &mut KernelConfig) -> io::Result<Agreement> {
+fn negotiate(wishes: Wishes, config: &mut KernelConfig) -> io::Result<Agreement> {
     let mut offers = |capability| config.add_capabilities(capability).is_ok();
     for capability in CAPABILITIES {
         offers(capability);

@@ -367,7 +367,7 @@ impl Operations {
 
 /// Root may keep the set-user-ID bits of what it changes. (The privilege is CAP_FSETID, which the protocol does not
 /// tell for these operations.)
-pub(super) fn lacks_privilege(caller: Caller) -> bool {
+fn lacks_privilege(caller: Caller) -> bool {
     caller.uid != 0
 }
 

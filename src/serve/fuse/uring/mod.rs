@@ -6,26 +6,24 @@
 //! sends an answer and fetches the next request. The kernel prefers the entry that came back last, so quick requests
 //! stay with one warm thread, and the others step in where a request takes long.
 //!
-//! fuser's session goes on beside: the kernel sends FORGET and INTERRUPT by /dev/fuse in any case.
+//! A thread reads the device beside: the kernel sends FORGET and INTERRUPT by /dev/fuse in any case.
 
 mod abi;
-mod dispatch;
-mod encode;
 mod processors;
 mod ring;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, mpsc};
-use std::thread;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use tracing::debug;
 
+use super::dispatch::dispatch;
 use super::operations::Operations;
 use super::switch::uring_switch;
+use super::threads::Threads;
 use crate::limits::{FUSE_WRITE_MAX, URING_QUEUE_THREADS_MAX, URING_QUEUE_THREADS_MIN, URING_THREADS_MAX};
 use processors::Processors;
 use ring::Ring;
@@ -46,73 +44,41 @@ pub(super) fn probe() -> Result<(), String> {
         .map_err(|error| format!("cannot tell the processors: {error}"))
 }
 
-/// The threads that serve the queues, until the filesystem is unmounted.
-pub(super) struct Queues {
-    count: usize,
-    thread_count: usize,
-    /// How each thread ended.
-    ends: mpsc::Receiver<io::Result<()>>,
-}
-
-impl Queues {
-    /// Serves all queues of a mount whose kernel side has agreed to io_uring; the kernel holds all requests back until
-    /// then.
-    ///
-    /// # Errors
-    /// Where the system has not enough memory or threads, or the kernel refuses an entry. No request is answered then,
-    /// and no thread stays.
-    pub(super) fn start(device: &OwnedFd, operations: &Arc<Operations>) -> io::Result<Self> {
-        let processors = Processors::read()?;
-        let (ready, readiness) = mpsc::channel();
-        let (end, ends) = mpsc::channel();
-        let mut signals = Vec::new();
-        for queue in queues(&processors) {
-            let (go, may_go) = mpsc::channel();
-            signals.push(go);
-            let server = Server {
-                queue,
-                device: device.try_clone()?,
-                operations: Arc::clone(operations),
-            };
-            let (ready, end) = (ready.clone(), end.clone());
-            thread::Builder::new()
-                .name(format!("uring-{queue}"))
-                .spawn(move || {
-                    let ended = panic::catch_unwind(AssertUnwindSafe(|| server.run(ready, &may_go)));
-                    let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
-                    // Nobody listens where the mount has failed.
-                    let _ = end.send(ended);
-                })?;
-        }
-        drop(ready);
-        let thread_count = signals.len();
-        let outcomes: io::Result<Vec<()>> = readiness.iter().collect();
-        if outcomes?.len() < thread_count {
-            return Err(io::Error::other("a serving thread panicked"));
-        }
-        for signal in signals {
-            // A thread that has ended since has said so by `ends`.
-            let _ = signal.send(());
-        }
-        Ok(Self {
-            count: processors.possible.len(),
-            thread_count,
-            ends,
-        })
+/// Serves all queues of a mount whose kernel side has agreed to io_uring; the kernel holds all requests back until
+/// then. Returns the number of queues.
+///
+/// # Errors
+/// Where the system has not enough memory or threads, or the kernel refuses an entry. No request is answered then,
+/// and no thread stays.
+pub(super) fn start(
+    device: &OwnedFd,
+    operations: &Arc<Operations>,
+    threads: &mut Threads,
+) -> io::Result<usize> {
+    let processors = Processors::read()?;
+    let (ready, readiness) = mpsc::channel();
+    let mut signals = Vec::new();
+    for queue in queues(&processors) {
+        let (go, may_go) = mpsc::channel();
+        signals.push(go);
+        let server = Server {
+            queue,
+            device: device.try_clone()?,
+            operations: Arc::clone(operations),
+        };
+        let ready = ready.clone();
+        threads.spawn(format!("uring-{queue}"), move || server.run(ready, &may_go))?;
     }
-
-    /// Number of queues.
-    pub(super) fn count(&self) -> usize {
-        self.count
+    drop(ready);
+    let outcomes: io::Result<Vec<()>> = readiness.iter().collect();
+    if outcomes?.len() < signals.len() {
+        return Err(io::Error::other("a serving thread panicked"));
     }
-
-    /// Waits until the filesystem is unmounted.
-    ///
-    /// # Errors
-    /// At once where an entry is given up before: a request may wait for ever then, and ends with the process alone.
-    pub(super) fn join(self) -> io::Result<()> {
-        self.ends.iter().take(self.thread_count).collect()
+    for signal in signals {
+        // A thread that has ended since has told [`Threads`].
+        let _ = signal.send(());
     }
+    Ok(processors.possible.len())
 }
 
 /// The queue of each thread that is needed. Queues of processors that are not at work need an entry, but hardly ever
@@ -162,7 +128,7 @@ impl Server {
 
     fn serve(&self, mut ring: Ring) -> io::Result<()> {
         while ring.wait()? {
-            let answer = dispatch::dispatch(&self.operations, ring.request());
+            let answer = dispatch(&self.operations, ring.request());
             ring.answer(answer)?;
         }
         Ok(())

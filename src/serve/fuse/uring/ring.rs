@@ -13,27 +13,19 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::abi::{
     ARGUMENTS_SIZE, COMMAND_COMMIT_AND_FETCH, COMMAND_REGISTER, CommandArguments, EntryInOut, HEADER_SIZE,
-    IN_OUT_SIZE, InHeader, OutHeader,
+    IN_OUT_SIZE,
 };
-use super::dispatch::Request;
 use crate::limits::PAGE_SIZE;
+use crate::serve::fuse::abi::{InHeader, OutHeader};
+use crate::serve::fuse::dispatch::Request;
 use crate::serve::fuse::errno::Answer;
+use crate::serve::fuse::linger::{Linger, stay_awake};
 
 /// Parts of the memory that a registration hands over: the headers, and the payload.
 const PARTS: u32 = 2;
 
 /// How long to wait before a call that could not be made is made again.
 const SHORT_OF_MEMORY: Duration = Duration::from_millis(1);
-
-/// How long a thread stays awake for the next request. Five times as long makes requests that come thick cheaper by a
-/// few percent only.
-const LINGER: Duration = Duration::from_micros(200);
-/// Requests further apart than this are not waited for awake, so that a mount that is seldom asked costs nothing.
-const LINGER_GAP: Duration = Duration::from_millis(2);
-/// A turn of another thread that takes longer than this was not that of a program with a short way to its next request.
-const CROWDED: Duration = Duration::from_micros(50);
-/// How long the processor is left to such threads.
-const CROWDED_REST: Duration = Duration::from_millis(10);
 
 /// A ring with one entry in one of the kernel's queues. It stays with the thread that made it.
 pub(super) struct Ring {
@@ -48,10 +40,7 @@ pub(super) struct Ring {
     unique: u64,
     /// A request has come while the entry was handed over.
     early: bool,
-    /// When the last request was answered.
-    last: Instant,
-    /// Others need the processor: it is not kept from them.
-    crowded_until: Instant,
+    linger: Linger,
 }
 
 impl Ring {
@@ -65,8 +54,7 @@ impl Ring {
             commit_id: 0,
             unique: 0,
             early: false,
-            last: Instant::now(),
-            crowded_until: Instant::now(),
+            linger: Linger::new(),
         })
     }
 
@@ -128,14 +116,8 @@ impl Ring {
     }
 
     /// Sends the answer, and stays awake for a moment where requests come thick.
-    ///
-    /// The system moves a program that is answered to a processor that is idle, and a processor that sleeps takes long
-    /// to wake, above all a virtual one. As long as the last one is busy, the program stays where its requests are served.
     fn linger(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        let gap = started - self.last;
-        self.last = started;
-        if gap > LINGER_GAP || started < self.crowded_until {
+        if !self.linger.begin(Instant::now()) {
             return Ok(());
         }
         if let Err(error) = self.ring.submit()
@@ -143,16 +125,8 @@ impl Ring {
         {
             return Err(error);
         }
-        let mut now = started;
-        while now - started < LINGER && !self.ring.submission().taskrun() {
-            thread::yield_now();
-            let before = now;
-            now = Instant::now();
-            if now - before > CROWDED && !self.ring.submission().taskrun() {
-                self.crowded_until = now + CROWDED_REST;
-                break;
-            }
-        }
+        let awake = stay_awake(|| self.ring.submission().taskrun().then_some(()));
+        self.linger.end(&awake);
         Ok(())
     }
 
@@ -160,9 +134,7 @@ impl Ring {
     pub(super) fn request(&mut self) -> Request<'_> {
         let (headers, payload) = self.memory.split_at_mut(PAGE_SIZE as usize);
         let (in_out, rest) = headers.split_at_mut(IN_OUT_SIZE);
-        let (arguments, rest) = rest
-            .split_first_chunk::<ARGUMENTS_SIZE>()
-            .expect("a page has room for the headers");
+        let (arguments, rest) = rest.split_at(ARGUMENTS_SIZE);
         let (header, _) = InHeader::read_from_prefix(in_out).expect("the space is longer than the header");
         let (entry, _) = EntryInOut::read_from_prefix(rest).expect("a page has room for the headers");
         self.commit_id = entry.commit_id;

@@ -1,11 +1,11 @@
-//! Answers as the protocol's structures, written to the buffer that an entry shares with the kernel.
+//! Answers as the protocol's structures, written to the buffer from which a transport sends them.
 
 use std::mem::size_of;
 
 use zerocopy::{Immutable, IntoBytes};
 
 use super::abi::{AttrOut, Dirent, EntryOut, GetattrOut, StatfsOut};
-use crate::serve::fuse::operations::{FOREVER, Space};
+use super::operations::{FOREVER, Space};
 use crate::vfs::{Attr, DirEntry, FileKind};
 
 /// Bytes to which the entries of a listing are aligned.
@@ -88,7 +88,7 @@ pub(super) fn statfs_out(space: &Space) -> StatfsOut {
 /// Writes a structure to the front of `out`; returns its length.
 ///
 /// # Panics
-/// Where `out` is shorter; the buffer of an entry is longer than any structure.
+/// Where `out` is shorter; a transport's buffer is longer than any structure.
 pub(super) fn put(out: &mut [u8], value: &(impl IntoBytes + Immutable)) -> usize {
     put_bytes(out, value.as_bytes())
 }

@@ -1,27 +1,27 @@
-//! A request in an entry's buffers: decoded, answered from [`Operations`], encoded in place.
+//! A request in a transport's buffer: decoded, answered from [`Operations`], encoded in place.
 
 use std::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::abi::{
-    ARGUMENTS_SIZE, CopyFileRangeIn, CopyFileRangeOut, FallocateIn, GetxattrIn, GetxattrOut, InHeader,
-    LinkIn, LseekIn, LseekOut, MkdirIn, MknodIn, OpenOut, ReadIn, Rename2In, RenameIn, SetattrIn, SetxattrIn,
-    WriteIn, WriteOut, opcode, open_flag, valid, write_flag,
+    BatchForgetIn, CopyFileRangeIn, CopyFileRangeOut, FallocateIn, ForgetOne, GetxattrIn, GetxattrOut,
+    InHeader, LinkIn, LseekIn, LseekOut, MkdirIn, MknodIn, OpenOut, ReadIn, Rename2In, RenameIn, SetattrIn,
+    SetxattrIn, WriteIn, WriteOut, opcode, open_flag, valid, write_flag,
 };
+use super::counters::Operation;
+use super::decode::permissions;
 use super::encode::{Listing, entry_out, getattr_out, no_entry, put, put_bytes, statfs_out};
+use super::errno::{Answer, Refusal};
+use super::operations::{COPY_MAX_32, Operations, Sized, WriteMode, is_direct};
 use crate::clock::Timestamp;
-use crate::serve::fuse::counters::Operation;
-use crate::serve::fuse::decode::permissions;
-use crate::serve::fuse::errno::{Answer, Refusal};
-use crate::serve::fuse::operations::{COPY_MAX_32, Operations, Sized, WriteMode, is_direct};
 use crate::vfs::{Attr, Caller, CopyRange, Ino, NewName, SetAttr, TimeOrNow};
 
 /// A request, in the buffers that the kernel has filled.
 pub(super) struct Request<'a> {
     pub(super) header: InHeader,
-    /// The operation's fixed arguments, and what earlier requests left behind them.
-    pub(super) arguments: &'a [u8; ARGUMENTS_SIZE],
+    /// The operation's fixed arguments; over io_uring with what earlier requests left behind them.
+    pub(super) arguments: &'a [u8],
     /// Names and data that came, `len` bytes; the answer takes their place.
     pub(super) payload: &'a mut [u8],
     pub(super) len: usize,
@@ -39,7 +39,10 @@ impl Request<'_> {
         }
     }
 
-    /// The operation's fixed arguments, all of which are shorter than the space for them.
+    /// The operation's fixed arguments.
+    ///
+    /// # Errors
+    /// EIO where they did not come whole.
     fn arguments<T: FromBytes + KnownLayout + Immutable>(&self) -> Answer<T> {
         T::read_from_prefix(self.arguments)
             .map(|(arguments, _rest)| arguments)
@@ -117,6 +120,7 @@ pub(super) fn dispatch(operations: &Operations, request: Request<'_>) -> Answer<
             operations.forget(ino, request.arguments()?);
             Ok(0)
         }
+        opcode::BATCH_FORGET => forget_all(operations, &request),
         opcode::OPEN => {
             operations.open(ino)?;
             Ok(put(request.payload, &opened(open_flag::KEEP_CACHE)))
@@ -132,8 +136,16 @@ pub(super) fn dispatch(operations: &Operations, request: Request<'_>) -> Answer<
         opcode::FSYNC => Err(operations.unknown(Operation::Fsync, ino)),
         opcode::FSYNCDIR => Err(operations.unknown(Operation::FsyncDir, ino)),
         opcode::ACCESS => Err(operations.unknown(Operation::Access, ino)),
+        // The transport learns by itself that the filesystem is gone.
+        opcode::DESTROY => Ok(0),
+        // INTERRUPT too: no operation waits for anything that a signal should end. The kernel then sends no more.
         _ => Err(Refusal::UNKNOWN),
     }
+}
+
+/// Whether the kernel waits for an answer.
+pub(super) fn is_answered(operation: u32) -> bool {
+    !matches!(operation, opcode::FORGET | opcode::BATCH_FORGET)
 }
 
 fn nothing(answer: Answer<()>) -> Answer<usize> {
@@ -150,6 +162,17 @@ fn opened(open_flags: u32) -> OpenOut {
         open_flags,
         ..OpenOut::default()
     }
+}
+
+fn forget_all(operations: &Operations, request: &Request<'_>) -> Answer<usize> {
+    let BatchForgetIn { count, .. } = request.arguments()?;
+    let mut rest = request.incoming();
+    for _ in 0..count {
+        let (one, behind) = ForgetOne::read_from_prefix(rest).map_err(|_too_short| Refusal(libc::EIO))?;
+        operations.forget(Ino(one.nodeid), one.count);
+        rest = behind;
+    }
+    Ok(0)
 }
 
 fn lookup(operations: &Operations, request: Request<'_>) -> Answer<usize> {

@@ -1,8 +1,8 @@
-//! Requests as the kernel would put them into an entry's buffers, and as it never would.
+//! Requests as the kernel would put them into a transport's buffers, and as it never would.
 
 use std::sync::Arc;
 
-use super::super::abi::EntryOut;
+use super::super::abi::{EntryOut, arguments_size};
 use super::*;
 use crate::clock::ManualClock;
 use crate::fs::{Volume, VolumeConfig};
@@ -10,8 +10,10 @@ use crate::grid::{Grid, GridConfig};
 use crate::serve::fuse::counters::Counters;
 use crate::serve::fuse::operations::Agreement;
 
-/// Bytes for names and data, as large as an entry's.
+/// Bytes for names and data, as large as a transport's.
 const PAYLOAD_SIZE: usize = 1 << 20;
+/// Bytes for fixed arguments, as io_uring has them.
+const ARGUMENTS_SIZE: usize = 128;
 const ROOT: u64 = 1;
 
 /// A volume, and the buffers of one entry.
@@ -46,6 +48,11 @@ impl Fixture {
     fn ask(&mut self, opcode: u32, nodeid: u64, arguments: &[u8], incoming: &[u8]) -> Answer<&[u8]> {
         let mut area = [0; ARGUMENTS_SIZE];
         area[..arguments.len()].copy_from_slice(arguments);
+        self.ask_whole(opcode, nodeid, &area, incoming)
+    }
+
+    /// As [`Fixture::ask`], with no more arguments than these.
+    fn ask_whole(&mut self, opcode: u32, nodeid: u64, arguments: &[u8], incoming: &[u8]) -> Answer<&[u8]> {
         self.payload[..incoming.len()].copy_from_slice(incoming);
         let header = InHeader {
             len: 0,
@@ -60,7 +67,7 @@ impl Fixture {
         };
         let request = Request {
             header,
-            arguments: &area,
+            arguments,
             payload: &mut self.payload,
             len: incoming.len(),
         };
@@ -251,6 +258,66 @@ fn what_okapi_does_not_have_is_unknown() {
     }
 }
 
+#[test]
+fn arguments_that_do_not_come_whole_are_refused() {
+    let mut entry = Fixture::new();
+    let file = entry.create(b"file");
+    for opcode in 0..64 {
+        let whole = arguments_size(opcode);
+        for len in 0..whole {
+            let answer = entry.ask_whole(opcode, file, &vec![0; len], b"file\0file\0");
+            assert_eq!(
+                answer,
+                Err(Refusal(libc::EIO)),
+                "{len} of {whole} bytes for {opcode}"
+            );
+        }
+        assert_ne!(
+            entry.ask_whole(opcode, file, &vec![0; whole], b"file\0file\0"),
+            Err(Refusal(libc::EIO)),
+            "{opcode}"
+        );
+    }
+    entry.volume.check().unwrap();
+}
+
+#[test]
+fn inodes_are_forgotten_one_by_one_and_many_at_once() {
+    let mut entry = Fixture::new();
+    let files: Vec<_> = (0..4)
+        .map(|number| entry.create(format!("file{number}").as_bytes()))
+        .collect();
+    let is_known = |entry: &mut Fixture, file| entry.ask(opcode::GETATTR, file, b"", b"").is_ok();
+    for number in 0..4 {
+        let name = format!("file{number}\0");
+        entry.ask(opcode::UNLINK, ROOT, b"", name.as_bytes()).unwrap();
+    }
+    assert!(is_known(&mut entry, files[0]), "the kernel has not forgotten it");
+    let one = 1_u64.to_ne_bytes();
+    assert_eq!(entry.ask(opcode::FORGET, files[0], &one, b""), Ok(&b""[..]));
+    assert!(!is_known(&mut entry, files[0]));
+
+    let pairs: Vec<u8> = files[1..3]
+        .iter()
+        .flat_map(|file| [file.to_ne_bytes(), one].concat())
+        .collect();
+    assert_eq!(
+        entry.ask(opcode::BATCH_FORGET, 0, &words(&[2]), &pairs),
+        Ok(&b""[..])
+    );
+    assert_eq!(
+        files
+            .iter()
+            .map(|&file| is_known(&mut entry, file))
+            .collect::<Vec<_>>(),
+        [false, false, false, true]
+    );
+    let too_many = entry.ask(opcode::BATCH_FORGET, 0, &words(&[u32::MAX]), &pairs[..8]);
+    assert_eq!(too_many, Err(Refusal(libc::EIO)));
+    assert!(!is_answered(opcode::FORGET) && !is_answered(opcode::BATCH_FORGET));
+    assert!(is_answered(opcode::LOOKUP));
+}
+
 /// Whatever the bytes are, the answer is one, and the volume stays sound. (FORGET is left out: a count that was never
 /// handed out is the one thing that the kernel is trusted with.)
 #[test]
@@ -264,7 +331,7 @@ fn random_bytes_are_answered() {
     let mut answered = 0;
     for _ in 0..rounds {
         let opcode = match random.below(60) as u32 {
-            opcode::FORGET => opcode::LOOKUP,
+            opcode::FORGET | opcode::BATCH_FORGET => opcode::LOOKUP,
             opcode => opcode,
         };
         let arguments: Vec<u8> = (0..16).flat_map(|_| random.number().to_ne_bytes()).collect();
