@@ -1,4 +1,5 @@
-//! The edges of the io_uring transport: how it ends, what it leaves, and the largest requests that it carries.
+//! The edges of the transports: how they end, what they leave, and the largest requests that they carry; of io_uring
+//! also how it is switched on.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
@@ -22,8 +23,13 @@ use okapi::grid::{Grid, GridConfig};
 use okapi::serve::fuse::{Detach, MountConfig, Running, Session, Transport, URING_SWITCH, unmount};
 use okapi::vfs::Vfs;
 
-fn drive() -> Drive {
-    Drive::mount(&["--size", "64M", "--transport", "uring"])
+const TRANSPORTS: [Transport; 2] = [Transport::Uring, Transport::Classic];
+
+/// A drive by each transport, one after the other.
+fn drives() -> impl Iterator<Item = Drive> {
+    ["uring", "classic"]
+        .into_iter()
+        .map(|transport| Drive::mount(&["--size", "64M", "--transport", transport]))
 }
 
 fn entries_of(path: &str) -> usize {
@@ -42,7 +48,10 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
 
 #[test]
 fn when_the_daemon_is_killed_everybody_at_work_is_told_and_umount_clears_the_mount() {
-    let drive = drive();
+    drives().for_each(|drive| kill_at_work(&drive));
+}
+
+fn kill_at_work(drive: &Drive) {
     let told = &AtomicUsize::new(0);
     let started = &AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -101,7 +110,10 @@ fn work_until_it_fails(dir: &Path, rounds: &AtomicUsize) -> io::Error {
 
 #[test]
 fn a_drive_in_use_goes_when_its_last_user_does() {
-    let drive = drive();
+    drives().for_each(|drive| unmount_in_use(&drive));
+}
+
+fn unmount_in_use(drive: &Drive) {
     let path = drive.path().join("file");
     fs::write(&path, "bytes").unwrap();
     let file = File::open(&path).unwrap();
@@ -135,7 +147,10 @@ fn a_drive_in_use_goes_when_its_last_user_does() {
 
 #[test]
 fn a_signal_ends_a_drive_at_work_in_order() {
-    let drive = drive();
+    drives().for_each(|drive| end_at_work(&drive));
+}
+
+fn end_at_work(drive: &Drive) {
     let dir = drive.path().join("dir");
     let rounds = &AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -164,11 +179,15 @@ fn mounting_fifty_times_leaves_no_thread_no_descriptor_and_no_mount() {
     }
     let dir = Scratch::new();
     // what the libraries keep for good
-    serve_once(dir.path());
+    TRANSPORTS
+        .into_iter()
+        .for_each(|transport| serve_once(dir.path(), transport));
     let count = || (entries_of("/proc/self/task"), entries_of("/proc/self/fd"));
     let before = count();
-    for _ in 0..50 {
-        serve_once(dir.path());
+    for _ in 0..25 {
+        TRANSPORTS
+            .into_iter()
+            .for_each(|transport| serve_once(dir.path(), transport));
     }
     eventually("threads and descriptors are as before", || count() == before);
     let place = dir.path().to_str().unwrap();
@@ -180,7 +199,7 @@ fn mounting_fifty_times_leaves_no_thread_no_descriptor_and_no_mount() {
 }
 
 /// Mounts a new drive on `dir`, uses it, and unmounts it.
-fn serve_once(dir: &Path) {
+fn serve_once(dir: &Path, transport: Transport) {
     let grid = Grid::new(GridConfig::with_size(16 << 20)).unwrap();
     let namespace = grid.create_namespace("drive", None).unwrap();
     let volume = Volume::new(&grid, namespace, Arc::new(SystemClock), VolumeConfig::default()).unwrap();
@@ -192,10 +211,13 @@ fn serve_once(dir: &Path) {
         suid: false,
         dev: false,
         exec: true,
-        transport: Transport::Uring,
+        transport,
     };
     let session = Session::mount(&(volume as Arc<dyn Vfs>), &mount).unwrap();
-    assert!(matches!(session.running(), Running::Uring { queues } if *queues > 0));
+    match session.running() {
+        Running::Uring { queues } => assert!(transport == Transport::Uring && *queues > 0),
+        Running::Classic { .. } => assert_eq!(transport, Transport::Classic),
+    }
     fs::write(dir.join("file"), "bytes").unwrap();
     assert_eq!(fs::read(dir.join("file")).unwrap(), b"bytes");
     unmount(dir, Detach::WhenIdle).unwrap();
@@ -321,7 +343,10 @@ fn other_transports_are_refused() {
 
 #[test]
 fn the_longest_names_targets_and_attributes_come_back_whole() {
-    let drive = drive();
+    drives().for_each(|drive| use_long_names(&drive));
+}
+
+fn use_long_names(drive: &Drive) {
     let name = "n".repeat(255);
     let path = drive.path().join(&name);
     fs::write(&path, "bytes").unwrap();
@@ -350,7 +375,10 @@ fn the_longest_names_targets_and_attributes_come_back_whole() {
 
 #[test]
 fn the_largest_and_smallest_reads_and_writes_come_back_whole() {
-    let drive = drive();
+    drives().for_each(|drive| read_and_write_all_sizes(&drive));
+}
+
+fn read_and_write_all_sizes(drive: &Drive) {
     let bytes: Vec<u8> = (0..(1_u32 << 20) + 8192).map(|at| (at % 251) as u8).collect();
     let path = drive.path().join("file");
     let maker = OpenOptions::new()

@@ -94,8 +94,11 @@ fn negotiate(wishes: Wishes, config: &mut KernelConfig) -> io::Result<Agreement>
         no_open: offers(InitFlags::FUSE_NO_OPEN_SUPPORT),
         no_opendir: offers(InitFlags::FUSE_NO_OPENDIR_SUPPORT),
     };
-    // Both are within the bounds that fuser sets, and its default is as good where they were not.
-    let _ = config.set_max_write(FUSE_WRITE_MAX);
+    // Both are within the bounds that fuser sets. The buffers have no room for more; of requests in the background
+    // fuser's own number is as good.
+    config
+        .set_max_write(FUSE_WRITE_MAX)
+        .map_err(|_nearest| io::ErrorKind::Unsupported)?;
     let _ = config.set_max_background(FUSE_BACKGROUND_MAX);
     Ok(agreement)
 }

@@ -3,11 +3,11 @@
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// Threads that serve until the filesystem is unmounted.
 pub(super) struct Threads {
-    count: usize,
+    handles: Vec<JoinHandle<()>>,
     end: mpsc::Sender<io::Result<()>>,
     /// How each thread ended.
     ends: mpsc::Receiver<io::Result<()>>,
@@ -16,7 +16,11 @@ pub(super) struct Threads {
 impl Threads {
     pub(super) fn new() -> Self {
         let (end, ends) = mpsc::channel();
-        Self { count: 0, end, ends }
+        Self {
+            handles: Vec::new(),
+            end,
+            ends,
+        }
     }
 
     /// Starts one more.
@@ -29,22 +33,30 @@ impl Threads {
         body: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let end = self.end.clone();
-        thread::Builder::new().name(name).spawn(move || {
+        let handle = thread::Builder::new().name(name).spawn(move || {
             let ended = panic::catch_unwind(AssertUnwindSafe(body));
             let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a serving thread panicked")));
             // Nobody listens where the mount has failed.
             let _ = end.send(ended);
         })?;
-        self.count += 1;
+        self.handles.push(handle);
         Ok(())
     }
 
-    /// Waits until all have ended.
+    /// Waits until all have ended, and nothing is left of them.
     ///
     /// # Errors
     /// That of the first thread that fails, at once: a request may wait for ever then, and ends with the process alone.
     pub(super) fn join(self) -> io::Result<()> {
-        self.ends.iter().take(self.count).collect()
+        self.ends
+            .iter()
+            .take(self.handles.len())
+            .collect::<io::Result<()>>()?;
+        for handle in self.handles {
+            // Panics have been told already.
+            let _ = handle.join();
+        }
+        Ok(())
     }
 }
 
