@@ -208,6 +208,8 @@ mod tests {
     use super::super::{Grid, GridConfig};
     use super::*;
     use crate::limits::{SEAL_COST, SEAL_SHARE};
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     fn namespace(size_bytes: u64) -> (Arc<Grid>, Arc<Namespace>) {
         let grid = Grid::new(GridConfig::with_size(size_bytes)).unwrap();
@@ -317,6 +319,40 @@ mod tests {
         namespace.set_quota(Some(0));
         let (last, hash) = (block.clone(), BlockHash::of(b"now there is room"));
         assert!(matches!(last.seal(hash), Sealing::Sealed));
+        grid.check().unwrap();
+    }
+
+    #[test]
+    fn who_found_a_block_never_sees_it_written_to() {
+        const FOUND: usize = 20_000;
+        const BYTES: [u8; 128] = [7; 128];
+        let (grid, namespace) = namespace(1 << 20);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let (block, hash) = watched(&namespace, &BYTES);
+                    block.seal(hash);
+                    if block.open() {
+                        block.write(0, &[8; 128]).unwrap();
+                    }
+                }
+            });
+            let mut found = 0;
+            let mut rightly = true;
+            while found < FOUND && rightly {
+                let (block, hash) = watched(&namespace, &BYTES);
+                match block.seal(hash) {
+                    Sealing::Equal(equal) => {
+                        rightly = (0..20).all(|_| equal.read(Slice::ALL, |bytes| bytes == BYTES));
+                        found += 1;
+                    }
+                    Sealing::Sealed | Sealing::Open => drop(block),
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            assert!(rightly, "it was written to after {found} were found");
+        });
         grid.check().unwrap();
     }
 
