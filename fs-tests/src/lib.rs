@@ -2,7 +2,7 @@
 //!
 //! [`model`] is a deliberately simple filesystem that says what every operation must answer. [`vfs_driver`] plays
 //! the same operations through [`okapi::vfs::Vfs`], [`mount_driver`] through system calls on a mounted tree, and
-//! [`harness`] mounts what the tests need and takes it away again; [`bench`] is what the benchmarks have in common.
+//! [`harness`] mounts what the tests need and takes it away again; [`mod@bench`] is what the benchmarks have in common.
 
 pub mod bench;
 pub mod harness;
