@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use fs_tests::harness::{Drive, Place, Tmpfs};
 use fs_tests::sys::Mapping;
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statvfs::statvfs;
 
 use super::{error_of, file, on_both, open_rw};
@@ -48,6 +49,51 @@ fn free_space_follows_what_is_written_and_removed() {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
+}
+
+#[test]
+fn a_clone_takes_no_room_until_it_is_written_to() {
+    const LEN: usize = 8 << 20;
+    let drive = Drive::mount(&["--size", "16M"]);
+    let bytes: Vec<u8> = (0..LEN).map(|at| (at / 4096 % 251) as u8).collect();
+    let base = file(drive.path().join("base"), &bytes);
+    let before = free_bytes(drive.path());
+    let clones: Vec<_> = (0..20)
+        .map(|number| drive.path().join(format!("clone{number}")))
+        .collect();
+    for clone in &clones {
+        assert_eq!(fs::copy(&base, clone).unwrap(), LEN as u64);
+        let blocks = |path| fs::metadata(path).unwrap().blocks();
+        assert_eq!(blocks(clone), blocks(&base));
+    }
+    let taken = before - free_bytes(drive.path());
+    assert!(taken < 64 << 10, "20 clones of 8 MiB take {taken} bytes");
+    let change: Vec<u8> = (0..LEN / 2).map(|at| (at % 253) as u8).collect();
+    let write = |clone| open_rw(clone).write_all_at(&change, 0);
+    let error = clones.iter().find_map(|clone| write(clone).err());
+    let error = error.expect("16 MiB have no room for 20 times 4 MiB");
+    assert_eq!(error_of(Err::<(), _>(error)), Errno::ENOSPC);
+    assert_eq!(fs::read(&base).unwrap(), bytes);
+    assert_eq!(fs::read(clones.last().unwrap()).unwrap(), bytes);
+    drive.check();
+}
+
+#[test]
+fn zeros_become_holes_unless_they_were_asked_for() {
+    let drive = Drive::mount(&["--size", "16M"]);
+    let zeros = file(drive.path().join("zeros"), &[0; 1 << 20]);
+    let asked = file(drive.path().join("asked"), b"");
+    let (from, to) = (0, 1 << 20);
+    fallocate(open_rw(&asked), FallocateFlags::empty(), from, to).unwrap();
+    let blocks = |path| fs::metadata(path).unwrap().blocks();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while blocks(&zeros) > 0 {
+        assert!(Instant::now() < deadline, "{} blocks of zeros", blocks(&zeros));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(fs::read(&zeros).unwrap(), vec![0; 1 << 20]);
+    assert_eq!(blocks(&asked), (1 << 20) / 512);
+    drive.check();
 }
 
 #[test]
