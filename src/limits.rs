@@ -133,6 +133,33 @@ pub const CONTROL_SNAPSHOTS_MAX: usize = 1024;
 /// Seconds that a peer may take to send a message or to take an answer.
 pub const CONTROL_TIMEOUT_SECS: u64 = 10;
 
+/// Exports of one drive at a time: listeners for its images.
+pub const EXPORTS_MAX: usize = 16;
+/// Bytes that one NBD request reads or writes at most.
+pub const NBD_REQUEST_MAX: u32 = 32 << 20;
+/// Bytes of an NBD request that are moved at a time, and so what a connection's buffer grows to.
+pub const NBD_PIECE_MAX: usize = 256 << 10;
+/// Bytes of NBD requests that a connection reads ahead.
+pub const NBD_READ_AHEAD: usize = 64 << 10;
+/// From this length on holes are looked for in a range that an NBD client reads, to leave them out.
+pub const NBD_HOLES_MIN: u32 = 32 << 10;
+/// Runs of data and holes in one answer to an NBD client.
+pub const NBD_RUNS_MAX: usize = 4096;
+/// Bytes in an NBD option that are understood.
+pub const NBD_OPTION_MAX: u32 = 16 << 10;
+/// Bytes in an NBD option that are read at all: one that is longer ends the connection.
+pub const NBD_OPTION_SKIP_MAX: u32 = 64 << 10;
+/// Bytes in a string of the NBD protocol.
+pub const NBD_STRING_MAX: usize = 4096;
+/// Connections to one NBD export at a time.
+pub const NBD_CONNECTIONS_MAX: usize = 512;
+/// Connections among them that have not finished their handshake: where there are more, the oldest of them ends.
+pub const NBD_HANDSHAKES_MAX: usize = 64;
+/// Seconds that a handshake may take.
+pub const NBD_HANDSHAKE_SECS: u64 = 10;
+/// Seconds that requests under way have to come to an end when an export ends.
+pub const NBD_CLOSING_SECS: u64 = 2;
+
 const _: () = {
     assert!(BLOCK_SIZE_MIN.is_power_of_two() && BLOCK_SIZE_MAX.is_power_of_two());
     assert!(BLOCK_SIZE_DEFAULT.is_power_of_two());
@@ -142,6 +169,9 @@ const _: () = {
     assert!(CONTROL_PAYLOAD_MAX >= BLOCK_SIZE_MAX as usize);
     assert!(CONTROL_HEADER_MAX >= CONTROL_KEYS_MAX * 64);
     assert!(CONTROL_HEADER_MAX >= CONTROL_SNAPSHOTS_MAX * (SNAPSHOT_NAME_MAX + 256));
+    assert!(NBD_HANDSHAKES_MAX < NBD_CONNECTIONS_MAX);
+    assert!(NBD_PIECE_MAX >= NBD_READ_AHEAD && NBD_PIECE_MAX <= NBD_REQUEST_MAX as usize);
+    assert!(NBD_OPTION_MAX as usize >= 4 * NBD_STRING_MAX && NBD_OPTION_MAX <= NBD_OPTION_SKIP_MAX);
     assert!(SNAPSHOTS_MAX + 1 < 1 << (u64::BITS - INO_BITS));
     assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);
     assert!(INDEX_SHARDS.is_power_of_two() && INDEX_SHARDS > 1);

@@ -212,13 +212,21 @@ pub struct DirEntry<'a> {
     pub attr: Option<Attr>,
 }
 
-/// What a frontend may have remembered and must ask for again: the filesystem has changed it by itself.
+/// What a frontend may have remembered and must ask for again: the filesystem has changed it by itself, or for another
+/// frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outdated {
     /// An inode's attributes, and all its bytes or entries.
     Inode(Ino),
     /// An inode's attributes alone.
     Attributes(Ino),
+    /// An inode's attributes, and its bytes in a range.
+    Bytes {
+        /// Regular file.
+        ino: Ino,
+        /// What has changed in it.
+        range: ByteRange,
+    },
     /// What a name stands for, or that it stands for nothing.
     Entry {
         /// Directory.

@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use tracing::{error, info, warn};
 
+use super::exporter::Exporter;
 use super::mounts;
 use super::outcome::{Failure, Outcome, print};
 use super::plan::Plan;
@@ -116,7 +117,7 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
     let session = Session::mount(&(Arc::clone(&volume) as Arc<dyn Vfs>), &plan.mount(mountpoint))?;
 
     let (summary, transport) = (plan.summary(), session.running().clone());
-    let attended = attend(&session, (grid, volume), signals).and_then(|attended| {
+    let attended = attend(&session, (grid, volume), plan, signals).and_then(|attended| {
         let (place, pid) = (mountpoint.display(), std::process::id());
         let transport = transport.name();
         ready(format!("okapi: {place}: {summary}, {transport}, pid {pid}\n"))?;
@@ -139,6 +140,7 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
 fn attend(
     session: &Session,
     drive: (Arc<Grid>, Arc<Volume>),
+    plan: &Plan,
     signals: SigSet,
 ) -> Result<(Server, DeviceNumber), Failure> {
     let mountpoint = session.mountpoint().to_owned();
@@ -150,15 +152,23 @@ fn attend(
         let context = format!("the mount on {} does not answer", mountpoint.display());
         Error::new(ErrorKind::Corrupt, context).with_source(source)
     })?;
-    let (counters, caches) = (session.counters(), session.caches());
+    let (counters, caches) = (session.counters(), Arc::new(session.caches()));
     let (grid, volume) = drive;
+    let exporter = Exporter {
+        fs: Arc::clone(&volume) as Arc<dyn Vfs>,
+        caches: Arc::clone(&caches),
+        device: mount.device,
+        read_only: plan.read_only(),
+    };
     volume.on_outdated(move |outdated| caches.forget(outdated));
-    let server = Server::start(
-        mount.device,
-        Service::new(grid, volume, session.running().to_string(), move || {
-            counters.snapshot()
-        }),
-    )?;
+    let service = Service::new(
+        grid,
+        volume,
+        session.running().to_string(),
+        move || counters.snapshot(),
+        move |wanted| exporter.start(wanted),
+    );
+    let server = Server::start(mount.device, service)?;
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || unmount_on_signals(&signals, &mountpoint, mount.device))

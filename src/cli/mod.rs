@@ -13,6 +13,10 @@ mod doctor;
 #[cfg(target_os = "linux")]
 mod du;
 #[cfg(target_os = "linux")]
+mod export;
+#[cfg(target_os = "linux")]
+mod exporter;
+#[cfg(target_os = "linux")]
 mod grid;
 #[cfg(target_os = "linux")]
 mod helper;
@@ -70,6 +74,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Dedup(dedup::Arguments),
     #[cfg(target_os = "linux")]
+    Export(export::Arguments),
+    #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
     #[cfg(target_os = "linux")]
     Check(check::Arguments),
@@ -102,6 +108,8 @@ pub fn main() -> ExitCode {
         Command::Clone(arguments) => clone::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Dedup(arguments) => dedup::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Export(arguments) => export::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Grid(arguments) => grid::run(&arguments),
         #[cfg(target_os = "linux")]

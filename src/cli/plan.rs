@@ -106,6 +106,11 @@ impl Plan {
         self.compress
     }
 
+    /// Whether every change is refused.
+    pub(super) fn read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// The drive in a few words.
     pub(super) fn summary(&self) -> String {
         let block_size = human(self.block_size.into());

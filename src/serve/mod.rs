@@ -4,3 +4,5 @@
 pub mod control;
 #[cfg(target_os = "linux")]
 pub mod fuse;
+#[cfg(target_os = "linux")]
+pub mod nbd;

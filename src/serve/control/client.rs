@@ -1,12 +1,15 @@
 //! The asking side of the control socket.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, GetWhat, PutHow, Request, SealReply,
-    SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply, receive, send,
+    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, ExportRequest, GetWhat, PutHow, Request,
+    SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply, receive, send,
 };
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
@@ -200,6 +203,22 @@ impl Client {
         }
     }
 
+    /// Shows images to other programs, until the returned export ends.
+    ///
+    /// # Errors
+    /// `Busy` where somebody listens there already or there are too many exports, `Exists` where something else than a
+    /// socket is there, `NotPermitted`.
+    pub fn export(mut self, export: ExportRequest) -> Result<RunningExport> {
+        match self.ask(&Request::Export(export), &[])? {
+            (Answer::Exported(address), _) => Ok(RunningExport {
+                stream: self.stream,
+                address,
+                stopped: Arc::default(),
+            }),
+            _ => Err(nonsense()),
+        }
+    }
+
     fn ask(&mut self, request: &Request, payload: &[u8]) -> Result<(Answer, Vec<u8>)> {
         let sent = send(&mut self.stream, request, payload);
         // A server that refuses the connection says why and does not read the request.
@@ -209,6 +228,40 @@ impl Client {
             Ok(None) => Err(broken(io::ErrorKind::UnexpectedEof.into())),
             Err(error) => Err(broken(sent.err().unwrap_or(error))),
         }
+    }
+}
+
+/// An export that runs as long as this process, or until it is stopped.
+pub struct RunningExport {
+    stream: UnixStream,
+    address: String,
+    stopped: Arc<AtomicBool>,
+}
+
+impl RunningExport {
+    /// Where clients connect, as they write it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What stops the export, for another thread.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection cannot be used.
+    pub fn stopper(&self) -> Result<impl FnOnce() + Send + 'static> {
+        let stream = self.stream.try_clone().map_err(broken)?;
+        let stopped = Arc::clone(&self.stopped);
+        Ok(move || {
+            stopped.store(true, Ordering::Release);
+            // It fails where the export has ended already.
+            let _ = stream.shutdown(Shutdown::Write);
+        })
+    }
+
+    /// Waits until the export has ended; returns whether by its stopper, and not with the drive.
+    pub fn join(mut self) -> bool {
+        let _ = receive::<Answer>(&mut self.stream);
+        self.stopped.load(Ordering::Acquire)
     }
 }
 

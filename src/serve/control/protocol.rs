@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,8 @@ pub(super) enum Request {
     Usage,
     /// Hold equal blocks once, now; answered by [`Answer::Sealed`].
     Seal,
+    /// Show images to other programs while the connection lasts; answered by [`Answer::Exported`].
+    Export(ExportRequest),
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
@@ -125,6 +129,29 @@ pub enum SnapshotDeed {
     Rollback,
 }
 
+/// An export that [`Client::export`](super::Client::export) asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExportRequest {
+    /// All images, as network block devices.
+    Nbd {
+        /// Where clients connect.
+        listen: ListenAt,
+        /// Refuse changes.
+        read_only: bool,
+    },
+}
+
+/// Where clients of an export connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenAt {
+    /// A socket beside the control socket.
+    Own,
+    /// A socket at this absolute path, for the drive's owner alone.
+    Unix(PathBuf),
+    /// A port, for whoever reaches it.
+    Tcp(SocketAddr),
+}
+
 /// What the server answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
@@ -134,6 +161,8 @@ pub(super) enum Answer {
     Keys(Vec<BlockKey>),
     Snapshots(Vec<SnapshotReply>),
     Sealed(SealReply),
+    /// The address, as clients of the export write it.
+    Exported(String),
     Failed { kind: ErrorKind, message: String },
 }
 

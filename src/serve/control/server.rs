@@ -13,11 +13,11 @@ use nix::sys::socket::{Shutdown, getsockopt, shutdown};
 use nix::unistd::geteuid;
 use tracing::{debug, warn};
 
-use super::protocol::{Answer, Request, receive, send};
+use super::protocol::{Answer, ExportRequest, Request, receive, send};
 use super::service::Service;
 use super::socket::{DeviceNumber, SocketFile};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_TIMEOUT_SECS};
+use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_TIMEOUT_SECS, EXPORTS_MAX};
 
 /// Wait after a connection that could not be accepted, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -63,10 +63,14 @@ impl Drop for Server {
 }
 
 fn accept(listener: &UnixListener, service: &Arc<Service>) {
-    let connections = Arc::new(AtomicUsize::new(0));
+    let connections = Arc::new(Places::new(CONTROL_CONNECTIONS_MAX));
+    let exports = Arc::new(Places::new(EXPORTS_MAX));
     loop {
         match listener.accept() {
-            Ok((stream, _)) => admit(stream, Place::take(&connections), service),
+            Ok((stream, _)) => {
+                let places = (connections.take(), Arc::clone(&exports));
+                admit(stream, places, service);
+            }
             // The listener was shut down.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
@@ -77,8 +81,8 @@ fn accept(listener: &UnixListener, service: &Arc<Service>) {
     }
 }
 
-fn admit(mut stream: UnixStream, place: Option<Place>, service: &Arc<Service>) {
-    let Some(place) = place else {
+fn admit(mut stream: UnixStream, places: (Option<Place>, Arc<Places>), service: &Arc<Service>) {
+    let (Some(place), exports) = places else {
         // So short an answer does not wait for its reader.
         let _ = refuse(
             &mut stream,
@@ -89,37 +93,54 @@ fn admit(mut stream: UnixStream, place: Option<Place>, service: &Arc<Service>) {
     };
     let service = Arc::clone(service);
     let spawned = thread::Builder::new().name("control-peer".into()).spawn(move || {
-        if let Err(error) = serve(stream, &service) {
+        if let Err(error) = serve(stream, &service, (place, exports)) {
             debug!("control connection: {error}");
         }
-        drop(place);
     });
     if let Err(error) = spawned {
         warn!("control connection not served: {error}");
     }
 }
 
-/// One of the connections that may be open at a time.
-struct Place(Arc<AtomicUsize>);
+/// A bound on what may be open at a time.
+struct Places {
+    open: AtomicUsize,
+    max: usize,
+}
 
-impl Place {
-    fn take(connections: &Arc<AtomicUsize>) -> Option<Self> {
-        connections
+/// One of the places; dropping it makes it free.
+struct Place(Arc<Places>);
+
+impl Places {
+    fn new(max: usize) -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        self.open
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-                (open < CONTROL_CONNECTIONS_MAX).then_some(open + 1)
+                (open < self.max).then_some(open + 1)
             })
             .ok()
-            .map(|_| Self(Arc::clone(connections)))
+            .map(|_| Place(Arc::clone(self)))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-fn serve(mut stream: UnixStream, service: &Service) -> io::Result<()> {
+/// Serves in a connection's place; a connection that exports takes one of the exports' instead.
+fn serve(
+    mut stream: UnixStream,
+    service: &Service,
+    (place, exports): (Place, Arc<Places>),
+) -> io::Result<()> {
     let timeout = Some(Duration::from_secs(CONTROL_TIMEOUT_SECS));
     stream.set_read_timeout(timeout)?;
     stream.set_write_timeout(timeout)?;
@@ -131,10 +152,39 @@ fn serve(mut stream: UnixStream, service: &Service) -> io::Result<()> {
         if request == Request::AwaitEnd {
             return wait_for_end(&mut stream);
         }
+        if let Request::Export(wanted) = &request {
+            drop(place);
+            return export(&mut stream, service, (wanted, exports.take()));
+        }
         let (answer, payload) = service.answer(&request, &payload);
         send(&mut stream, &answer, &payload)?;
     }
     Ok(())
+}
+
+/// Exports until the client leaves.
+fn export(
+    stream: &mut UnixStream,
+    service: &Service,
+    (wanted, place): (&ExportRequest, Option<Place>),
+) -> io::Result<()> {
+    let Some(_place) = place else {
+        return refuse(
+            stream,
+            ErrorKind::Busy,
+            "too many exports\nhint: stop one: each shows all images",
+        );
+    };
+    match service.export(wanted) {
+        Ok(export) => {
+            send(stream, &Answer::Exported(export.address), &[])?;
+            let left = wait_for_end(stream);
+            // Before the client learns of it by the end of the connection.
+            drop(export.running);
+            left
+        }
+        Err(error) => refuse(stream, error.kind(), &error.to_string()),
+    }
 }
 
 fn refuse(stream: &mut UnixStream, kind: ErrorKind, message: &str) -> io::Result<()> {

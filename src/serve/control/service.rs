@@ -1,10 +1,12 @@
 //! What the control socket answers from: the grid and the volume.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, FileUsageReply, GetWhat, NamespaceReply,
-    PutHow, Request, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
+    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, ExportRequest, FileUsageReply, GetWhat,
+    NamespaceReply, PutHow, Request, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest,
+    UsageReply,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{CloneSnapshot, Difference, FileUsage, Subject, Volume};
@@ -18,28 +20,47 @@ pub const DRIVE_NAMESPACE: &str = "drive";
 /// Numbers of requests by operation.
 type Requests = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
 
+/// Starts an export.
+type Exporter = dyn Fn(&ExportRequest) -> Result<Export> + Send + Sync;
+
+/// An export that was started.
+pub struct Export {
+    /// Where clients connect, as they write it.
+    pub address: String,
+    /// Dropping this ends it.
+    pub running: Box<dyn Any + Send>,
+}
+
 /// Answers requests from a grid and the volume on it.
 pub struct Service {
     grid: Arc<Grid>,
     volume: Arc<Volume>,
     transport: String,
     requests: Box<Requests>,
+    exporter: Box<Exporter>,
 }
 
 impl Service {
-    /// `transport` says by what the requests for the volume come, `requests` what they were.
+    /// `transport` says by what the requests for the volume come, `requests` what they were; `exporter` starts exports.
     pub fn new(
         grid: Arc<Grid>,
         volume: Arc<Volume>,
         transport: String,
         requests: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+        exporter: impl Fn(&ExportRequest) -> Result<Export> + Send + Sync + 'static,
     ) -> Self {
         Self {
             grid,
             volume,
             transport,
             requests: Box::new(requests),
+            exporter: Box::new(exporter),
         }
+    }
+
+    /// Starts an export.
+    pub(super) fn export(&self, wanted: &ExportRequest) -> Result<Export> {
+        (self.exporter)(wanted)
     }
 
     /// Does what is asked; returns the answer and its payload.
@@ -79,7 +100,8 @@ impl Service {
             Request::Clone(clone) => self.clone_snapshot(clone)?,
             Request::Usage => return Ok((Answer::Done, self.usage(payload)?)),
             Request::Seal => Answer::Sealed(self.seal()),
-            Request::AwaitEnd => Answer::Done,
+            // Those last as long as their connection, which the server keeps.
+            Request::AwaitEnd | Request::Export(_) => Answer::Done,
         };
         Ok((answer, Vec::new()))
     }

@@ -1,13 +1,16 @@
 //! Where control sockets are, and who may have put them there.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, Permissions, remove_file, set_permissions, symlink_metadata};
+use std::fs::{DirBuilder, File, remove_file, symlink_metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +34,7 @@ impl fmt::Display for DeviceNumber {
 ///
 /// Device numbers are used again as soon as a mount is gone, so a new drive may want the name of one that is just
 /// ending: a file is made and removed under a lock on its directory, and a drive removes only its own.
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     identity: Identity,
 }
@@ -51,17 +54,41 @@ impl SocketFile {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let listener = UnixListener::bind(&path)?;
-            set_permissions(&path, Permissions::from_mode(0o600))?;
+            let listener = listen_privately(&path)?;
             Ok((identity(&path)?, listener))
         };
         match listen() {
             Ok((identity, listener)) => Ok((Self { path, identity }, listener)),
-            Err(source) => {
-                let context = format!("cannot listen on {}", path.display());
-                Err(Error::new(ErrorKind::NotPermitted, context).with_source(source))
-            }
+            Err(source) => Err(cannot_listen(&path, source)),
         }
+    }
+
+    /// Listens at an absolute path, for this user alone. A socket there that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// `Busy` where somebody listens there, `Exists` where something else than a socket is there, `NotPermitted`.
+    pub fn listen_at(path: &Path) -> Result<(Self, UnixListener)> {
+        let directory = path.parent().unwrap_or(path);
+        let failed = |source| cannot_listen(path, source);
+        let _lock = lock(directory).map_err(failed)?;
+        clear(path)?;
+        let listener = listen_privately(path).map_err(failed)?;
+        let path = path.to_owned();
+        let identity = identity(&path).map_err(failed)?;
+        Ok((Self { path, identity }, listener))
+    }
+
+    /// Listens beside the control socket of the mount with that device number, as [`SocketFile::listen_at`].
+    ///
+    /// # Errors
+    /// As [`SocketFile::listen_at`].
+    pub fn listen_beside(device: DeviceNumber, what: &str) -> Result<(Self, UnixListener)> {
+        Self::listen_at(&own_directory()?.join(format!("{device}.{what}.sock")))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -71,6 +98,53 @@ impl Drop for SocketFile {
             identity(path).is_ok_and(|found| found == self.identity)
         });
     }
+}
+
+/// Removes a socket that nobody listens on any more, under the lock of its directory.
+fn clear(path: &Path) -> Result<()> {
+    let Ok(metadata) = symlink_metadata(path) else {
+        return Ok(());
+    };
+    let place = path.display();
+    if !metadata.file_type().is_socket() {
+        return Err(Error::new(
+            ErrorKind::Exists,
+            format!("{place} exists and is no socket"),
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            remove_file(path).map_err(|source| cannot_listen(path, source))
+        }
+        _ => Err(Error::new(
+            ErrorKind::Busy,
+            format!("somebody listens on {place} already\nhint: give another path with --unix"),
+        )),
+    }
+}
+
+/// A new socket that this user alone can connect to from its first moment on: bind(2) takes the mode of the socket for
+/// that of its file.
+fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    let address = UnixAddr::new(path)?;
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(socket.as_raw_fd(), &address)?;
+    listen(&socket, Backlog::MAXCONN)?;
+    Ok(socket.into())
+}
+
+fn cannot_listen(path: &Path, source: io::Error) -> Error {
+    Error::new(
+        ErrorKind::NotPermitted,
+        format!("cannot listen on {}", path.display()),
+    )
+    .with_source(source)
 }
 
 /// Where a process of this user keeps its sockets, made if missing and refused if others could reach into it.

@@ -1,4 +1,4 @@
-//! Tells the kernel what it may remember no more, when the filesystem has changed by itself.
+//! Tells the kernel what it may remember no more, when something else than its requests has changed the filesystem.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +24,12 @@ impl KernelCaches {
                 Outdated::Inode(ino) => self.0.inval_inode(INodeNo(ino.0), 0, 0),
                 // An offset before the first byte leaves the bytes alone.
                 Outdated::Attributes(ino) => self.0.inval_inode(INodeNo(ino.0), -1, 0),
+                // Offsets of a file fit 63 bits.
+                Outdated::Bytes { ino, range } => self.0.inval_inode(
+                    INodeNo(ino.0),
+                    range.start.cast_signed(),
+                    range.len().cast_signed(),
+                ),
                 Outdated::Entry { parent, name } => {
                     self.0.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
                 }

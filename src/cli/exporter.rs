@@ -1,0 +1,96 @@
+//! Exports inside the program that serves a drive: listeners, and what changes through one view tell the others.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::serve::control::{DeviceNumber, Export, ExportRequest, ListenAt, SocketFile};
+use crate::serve::fuse::KernelCaches;
+use crate::serve::nbd::{Images, Listener, Server};
+use crate::vfs::Vfs;
+
+/// Starts exports of one drive.
+pub(super) struct Exporter {
+    pub(super) fs: Arc<dyn Vfs>,
+    /// The kernel's memory of the drive, which must not outlive a change by a client.
+    pub(super) caches: Arc<KernelCaches>,
+    pub(super) device: DeviceNumber,
+    /// Whether the drive refuses changes.
+    pub(super) read_only: bool,
+}
+
+/// An export's threads, and its name in the filesystem, which goes when nobody listens any more.
+struct Running {
+    _server: Server,
+    _file: Option<SocketFile>,
+}
+
+impl Exporter {
+    pub(super) fn start(&self, wanted: &ExportRequest) -> Result<Export> {
+        let ExportRequest::Nbd { listen, read_only } = wanted;
+        let (file, listener, address) = self.listen(listen)?;
+        let caches = Arc::clone(&self.caches);
+        let images = Images::new(
+            Arc::clone(&self.fs),
+            *read_only || self.read_only,
+            move |outdated| caches.forget(outdated),
+        );
+        let running = Running {
+            _server: Server::start(listener, images)?,
+            _file: file,
+        };
+        Ok(Export {
+            address,
+            running: Box::new(running),
+        })
+    }
+
+    /// Returns the address as an NBD URI too.
+    fn listen(&self, at: &ListenAt) -> Result<(Option<SocketFile>, Listener, String)> {
+        let (file, listener) = match at {
+            ListenAt::Own => SocketFile::listen_beside(self.device, "nbd")?,
+            ListenAt::Unix(path) => SocketFile::listen_at(path)?,
+            ListenAt::Tcp(address) => {
+                let (listener, bound) = listen_tcp(*address)?;
+                return Ok((None, Listener::Tcp(listener), format!("nbd://{bound}/")));
+            }
+        };
+        let address = format!("nbd+unix:///?socket={}", escaped(file.path()));
+        Ok((Some(file), Listener::Unix(listener), address))
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    TcpListener::bind(address)
+        .and_then(|listener| {
+            let bound = listener.local_addr()?;
+            Ok((listener, bound))
+        })
+        .map_err(|source| {
+            Error::new(ErrorKind::NotPermitted, format!("cannot listen on {address}")).with_source(source)
+        })
+}
+
+/// A path as the query of a URI has it (RFC 3986).
+fn escaped(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~:@".contains(&byte);
+    let bytes = path.as_os_str().as_encoded_bytes().iter();
+    bytes
+        .map(|&byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_escaped_where_a_uri_needs_it() {
+        assert_eq!(escaped(Path::new("/run/okapi/0:45.nbd.sock")), "/run/okapi/0:45.nbd.sock");
+        assert_eq!(escaped(Path::new("/a b&c%/é")), "/a%20b%26c%25/%C3%A9");
+    }
+}
