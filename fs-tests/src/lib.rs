@@ -8,6 +8,7 @@ pub mod bench;
 pub mod harness;
 pub mod model;
 pub mod mount_driver;
+pub mod nbd;
 pub mod rng;
 pub mod shrink;
 pub mod sys;

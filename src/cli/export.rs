@@ -124,9 +124,8 @@ mod tests {
 
     #[test]
     fn other_machines_are_let_in_on_request_only() {
-        let at = |address: &str, allow| {
-            listen_at(None, Some(address.parse().expect("an address")), allow).is_ok()
-        };
+        let at =
+            |address: &str, allow| listen_at(None, Some(address.parse().expect("an address")), allow).is_ok();
         assert!(at("127.0.0.1:10809", false) && at("[::1]:0", false) && at("127.9.9.9:1", false));
         assert!(!at("0.0.0.0:10809", false) && !at("[::]:10809", false) && !at("192.0.2.1:10809", false));
         assert!(at("0.0.0.0:10809", true));

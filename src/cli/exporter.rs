@@ -90,7 +90,10 @@ mod tests {
 
     #[test]
     fn paths_are_escaped_where_a_uri_needs_it() {
-        assert_eq!(escaped(Path::new("/run/okapi/0:45.nbd.sock")), "/run/okapi/0:45.nbd.sock");
+        assert_eq!(
+            escaped(Path::new("/run/okapi/0:45.nbd.sock")),
+            "/run/okapi/0:45.nbd.sock"
+        );
         assert_eq!(escaped(Path::new("/a b&c%/é")), "/a%20b%26c%25/%C3%A9");
     }
 }

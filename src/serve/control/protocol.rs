@@ -163,7 +163,10 @@ pub(super) enum Answer {
     Sealed(SealReply),
     /// The address, as clients of the export write it.
     Exported(String),
-    Failed { kind: ErrorKind, message: String },
+    Failed {
+        kind: ErrorKind,
+        message: String,
+    },
 }
 
 /// Totals of a drive.

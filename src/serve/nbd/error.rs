@@ -20,9 +20,10 @@ fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::NoSpace | ErrorKind::QuotaExceeded | ErrorKind::FileTooBig => Code::NoSpace,
         ErrorKind::NotPermitted | ErrorKind::AccessDenied | ErrorKind::ReadOnly => Code::NotPermitted,
-        ErrorKind::InvalidArgument | ErrorKind::OutOfRange | ErrorKind::TooLarge | ErrorKind::NotSupported => {
-            Code::Invalid
-        }
+        ErrorKind::InvalidArgument
+        | ErrorKind::OutOfRange
+        | ErrorKind::TooLarge
+        | ErrorKind::NotSupported => Code::Invalid,
         ErrorKind::NoMemory => Code::NoMemory,
         ErrorKind::NotFound
         | ErrorKind::Corrupt

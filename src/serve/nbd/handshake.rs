@@ -229,8 +229,7 @@ impl<S: Read + Write> Handshake<'_, S> {
 fn flags(terms: &Terms) -> u16 {
     use transmission_flag as flag;
     let always = flag::HAS_FLAGS | flag::SEND_FLUSH | flag::CAN_MULTI_CONN;
-    let changes =
-        flag::SEND_FUA | flag::SEND_TRIM | flag::SEND_WRITE_ZEROES | flag::SEND_FAST_ZERO;
+    let changes = flag::SEND_FUA | flag::SEND_TRIM | flag::SEND_WRITE_ZEROES | flag::SEND_FAST_ZERO;
     let structured = if terms.structured { flag::SEND_DF } else { 0 };
     always | structured | if terms.read_only { flag::READ_ONLY } else { changes }
 }
@@ -242,7 +241,10 @@ fn receive<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]> {
 }
 
 fn malformed(_: Malformed) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the client does not keep to the protocol")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the client does not keep to the protocol",
+    )
 }
 
 fn failed(error: Error) -> io::Error {

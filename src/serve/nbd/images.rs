@@ -85,7 +85,9 @@ impl Images {
             return Ok(None);
         };
         let image = self.find(directory.ino, name)?;
-        Ok(image.filter(|file| file.attr.kind == FileKind::Regular).map(Image))
+        Ok(image
+            .filter(|file| file.attr.kind == FileKind::Regular)
+            .map(Image))
     }
 
     fn directory(&self) -> Result<Option<Directory<'_>>> {

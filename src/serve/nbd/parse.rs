@@ -7,8 +7,6 @@
 //! request:  magic u32   flags u16   command u16   cookie u64   offset u64   length u32   (payload of a write)
 //! ```
 
-
-
 use super::protocol::{ALLOCATION, Code, OPTION_MAGIC, REQUEST_MAGIC, command_flag, option};
 use crate::limits::{NBD_REQUEST_MAX, NBD_STRING_MAX};
 

@@ -160,7 +160,10 @@ impl Peer {
     /// The handshake is over; `false` where the client was sent away meanwhile.
     fn promote(&self) -> bool {
         let mut peers = self.export.peers.lock();
-        let place = peers.greeted.iter().position(|(number, _)| *number == self.number);
+        let place = peers
+            .greeted
+            .iter()
+            .position(|(number, _)| *number == self.number);
         let Some((number, stream)) = place.and_then(|place| peers.greeted.remove(place)) else {
             return false;
         };

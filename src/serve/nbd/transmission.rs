@@ -190,8 +190,7 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
         let len = len_of(piece);
         self.make_room(len)?;
         let start = self.outbox.len();
-        self.outbox
-            .data_chunk(request, (piece.start, len as u32), last);
+        self.outbox.data_chunk(request, (piece.start, len as u32), last);
         let read = self.image.read(piece.start, self.outbox.room(len));
         Ok(read.map_err(|error| {
             self.outbox.truncate(start);
@@ -362,5 +361,8 @@ fn len_of(range: ByteRange) -> usize {
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the client does not keep to the protocol")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the client does not keep to the protocol",
+    )
 }
