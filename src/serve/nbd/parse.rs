@@ -7,6 +7,9 @@
 //! request:  magic u32   flags u16   command u16   cookie u64   offset u64   length u32   (payload of a write)
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use super::protocol::{ALLOCATION, Code, OPTION_MAGIC, REQUEST_MAGIC, command_flag, option};
 use crate::limits::{NBD_REQUEST_MAX, NBD_STRING_MAX};
 
