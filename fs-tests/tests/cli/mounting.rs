@@ -234,7 +234,7 @@ fn a_machine_without_fuse_is_told_so() {
 
 #[test]
 fn help_fits_on_a_screen() {
-    for command in ["mount", "umount", "stat", "check", "grid"] {
+    for command in ["mount", "umount", "stat", "check", "grid", "export"] {
         let help = text(&run(okapi(&[command, "-h"]).env("COLUMNS", "100")));
         assert!(help.lines().count() <= 40, "{help}");
     }

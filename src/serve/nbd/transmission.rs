@@ -3,6 +3,9 @@
 //! Requests that have come together are answered together, with one system call. What a client reads or writes is moved
 //! in pieces, so that a connection's memory does not grow with the length of its requests.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -152,7 +155,7 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
         }
         match failed {
             Some(code) => self.refuse(request, code),
-            None if in_one => Ok(()),
+            None if in_one || !self.terms.structured => Ok(()),
             None => self.conclude_with_chunk(request),
         }
     }

@@ -57,7 +57,11 @@ fn options_are_understood_whole_and_refused_in_part() {
     ] {
         assert_eq!(ClientOption::parse(code, data), Ok(option));
         for len in 0..data.len() {
-            assert_eq!(ClientOption::parse(code, &data[..len]), Err(Malformed), "{len} bytes");
+            assert_eq!(
+                ClientOption::parse(code, &data[..len]),
+                Err(Malformed),
+                "{len} bytes"
+            );
         }
         let overlong = [&data[..], &[0]].concat();
         assert_eq!(ClientOption::parse(code, &overlong), Err(Malformed));
@@ -110,7 +114,9 @@ fn anything_is_understood_or_refused() {
     for round in 0..20_000u32 {
         let len = usize::from(random()) % 64;
         // Small numbers are likelier to be lengths that fit.
-        let data: Vec<u8> = (0..len).map(|_| random() % if round % 2 == 0 { 4 } else { 255 }).collect();
+        let data: Vec<u8> = (0..len)
+            .map(|_| random() % if round % 2 == 0 { 4 } else { 255 })
+            .collect();
         for code in 0..12 {
             let _ = ClientOption::parse(code, &data);
         }
@@ -120,7 +126,10 @@ fn anything_is_understood_or_refused() {
         bytes[6] = 0;
         bytes[7] %= 9;
         let parsed = Request::parse(&bytes).expect("the magic number is right");
-        if parsed.permit(&TERMS).is_ok() && parsed.command != Command::Disconnect && parsed.command != Command::Flush {
+        if parsed.permit(&TERMS).is_ok()
+            && parsed.command != Command::Disconnect
+            && parsed.command != Command::Flush
+        {
             assert!(parsed.offset + u64::from(parsed.len) <= TERMS.size, "{parsed:?}");
         }
     }
@@ -149,7 +158,10 @@ fn what_was_not_agreed_is_refused() {
         ..TERMS
     };
     for command in [1, 4, 6] {
-        assert_eq!(request(command, 0, 0, 1).permit(&read_only), Err(Code::NotPermitted));
+        assert_eq!(
+            request(command, 0, 0, 1).permit(&read_only),
+            Err(Code::NotPermitted)
+        );
     }
     assert_eq!(request(0, 0, 0, 1).permit(&read_only), Ok(()));
     let simple = Terms {
@@ -158,7 +170,10 @@ fn what_was_not_agreed_is_refused() {
         ..TERMS
     };
     assert_eq!(request(0, command_flag::DF, 0, 1).permit(&TERMS), Ok(()));
-    assert_eq!(request(0, command_flag::DF, 0, 1).permit(&simple), Err(Code::Invalid));
+    assert_eq!(
+        request(0, command_flag::DF, 0, 1).permit(&simple),
+        Err(Code::Invalid)
+    );
     assert_eq!(request(7, 0, 0, 1).permit(&simple), Err(Code::Invalid));
     assert_eq!(request(7, 0, 0, 0).permit(&TERMS), Err(Code::Invalid));
 }
@@ -183,7 +198,11 @@ fn flags_go_with_their_commands() {
     ] {
         for flag in all {
             let permitted = request(command, flag, 0, 1).permit(&TERMS).is_ok();
-            assert_eq!(permitted, flag & allowed != 0, "command {command}, flag {flag:#b}");
+            assert_eq!(
+                permitted,
+                flag & allowed != 0,
+                "command {command}, flag {flag:#b}"
+            );
         }
     }
     for unknown in [5, 8, 999] {
