@@ -26,6 +26,9 @@ pub struct Export {
     pub flags: u16,
 }
 
+/// Type and data of a reply to an option.
+pub type OptionReply = (u32, Vec<u8>);
+
 /// A piece of a structured reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -154,7 +157,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn option(&mut self, code: u32, data: &[u8]) -> io::Result<(u32, Vec<(u32, Vec<u8>)>)> {
+    pub fn option(&mut self, code: u32, data: &[u8]) -> io::Result<(u32, Vec<OptionReply>)> {
         self.send(&option_bytes(code, data))?;
         let mut replies = Vec::new();
         loop {
@@ -185,7 +188,7 @@ impl Client {
         if last != reply::ACK {
             return Err(last);
         }
-        let is_export = |data: &&(u32, Vec<u8>)| data.0 == reply::INFO && data.1.starts_with(&[0, 0]);
+        let is_export = |data: &&OptionReply| data.0 == reply::INFO && data.1.starts_with(&[0, 0]);
         let (_, info) = replies.iter().find(is_export).expect("GO tells the size");
         Ok(Export {
             size: u64::from_be_bytes(info[2..10].try_into().expect("eight bytes")),
