@@ -4,6 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+
+/// Upper bound for an answer that should take milliseconds; that of an end may wait for a handshake's deadline.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection in either family.
 trait Duplex: Read + Write + Send {}
@@ -103,7 +107,9 @@ impl Client {
     /// # Errors
     /// Those of the connection, and `InvalidData` where nobody greets.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        Self::greet(UnixStream::connect(path)?)
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::greet(stream)
     }
 
     /// Connects to a port and exchanges greetings.
@@ -111,7 +117,9 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect_tcp(address: &str) -> io::Result<Self> {
-        Self::greet(TcpStream::connect(address)?)
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::greet(stream)
     }
 
     fn greet(stream: impl Read + Write + Send + 'static) -> io::Result<Self> {
@@ -345,8 +353,21 @@ impl Client {
     }
 
     /// Whether the server has closed the connection; waits for that or for bytes.
+    ///
+    /// # Panics
+    /// Where neither comes.
     pub fn is_closed(&mut self) -> bool {
-        !matches!(self.stream.read(&mut [0]), Ok(1))
+        match self.stream.read(&mut [0]) {
+            Ok(len) => len == 0,
+            Err(error) => {
+                assert_ne!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock,
+                    "the connection stays open"
+                );
+                true
+            }
+        }
     }
 
     fn expect_cookie(&mut self, cookie: u64) -> io::Result<()> {

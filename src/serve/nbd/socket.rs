@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::sockopt::KeepAlive;
+use nix::sys::socket::{Shutdown, setsockopt, shutdown};
 
 /// A socket that clients connect to.
 pub enum Listener {
@@ -24,6 +25,8 @@ impl Listener {
                 let (stream, _) = listener.accept()?;
                 // Replies are sent whole: to wait for more would only delay them.
                 stream.set_nodelay(true)?;
+                // Else a client whose machine has gone keeps its place for ever.
+                setsockopt(&stream, KeepAlive, &true)?;
                 Ok(Stream::Tcp(stream))
             }
         }
