@@ -50,18 +50,13 @@ enum Command {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let wanted = arguments.request()?;
-    // Before any thread starts, so that all of them leave signals to the one that waits for them.
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
-    signals
-        .thread_block()
-        .map_err(|source| Error::new(ErrorKind::NotPermitted, "cannot block signals").with_source(source))?;
     let drive = mounts::drive(arguments.mount.as_deref())?;
     // Held until the end, so that nobody unmounts by mistake what a virtual machine runs on. It cannot be opened where
     // another user's drive is closed even to root.
     let _in_use = File::open(&drive.mountpoint).ok();
     let export = drive.connect()?.export(wanted)?;
+    stop_on_signals(&export)?;
     print(format!("{}\n", export.address()))?;
-    stop_on_signals(&export, signals)?;
     match export.join() {
         true => Ok(()),
         false => Err(Failure::failed(
@@ -105,7 +100,12 @@ fn listen_at(
     }
 }
 
-fn stop_on_signals(export: &RunningExport, signals: SigSet) -> Result<()> {
+/// Before that a signal ends the process, and the export with it.
+fn stop_on_signals(export: &RunningExport) -> Result<()> {
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    signals
+        .thread_block()
+        .map_err(|source| Error::new(ErrorKind::NotPermitted, "cannot block signals").with_source(source))?;
     let stop = export.stopper()?;
     thread::Builder::new()
         .name("signals".into())
