@@ -141,8 +141,8 @@ pub const NBD_REQUEST_MAX: u32 = 32 << 20;
 pub const NBD_PIECE_MAX: usize = 256 << 10;
 /// Bytes of NBD requests that a connection reads ahead.
 pub const NBD_READ_AHEAD: usize = 64 << 10;
-/// From this length on holes are looked for in a range that an NBD client reads, to leave them out.
-pub const NBD_HOLES_MIN: u32 = 32 << 10;
+/// Steps in which holes are looked for in what an NBD client reads, to leave them out; shorter reads are not worth it.
+pub const NBD_HOLE_STEP: u32 = 64 << 10;
 /// Runs of data and holes in one answer to an NBD client.
 pub const NBD_RUNS_MAX: usize = 4096;
 /// Bytes in an NBD option that are understood.
@@ -171,6 +171,7 @@ const _: () = {
     assert!(CONTROL_HEADER_MAX >= CONTROL_SNAPSHOTS_MAX * (SNAPSHOT_NAME_MAX + 256));
     assert!(NBD_HANDSHAKES_MAX < NBD_CONNECTIONS_MAX);
     assert!(NBD_PIECE_MAX >= NBD_READ_AHEAD && NBD_PIECE_MAX <= NBD_REQUEST_MAX as usize);
+    assert!(NBD_HOLE_STEP.is_power_of_two() && NBD_PIECE_MAX.is_multiple_of(NBD_HOLE_STEP as usize));
     assert!(NBD_OPTION_MAX as usize >= 4 * NBD_STRING_MAX && NBD_OPTION_MAX <= NBD_OPTION_SKIP_MAX);
     assert!(SNAPSHOTS_MAX + 1 < 1 << (u64::BITS - INO_BITS));
     assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);

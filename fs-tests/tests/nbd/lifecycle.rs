@@ -8,6 +8,7 @@ use std::process::Command;
 use fs_tests::harness::{Place, Scratch, binary, run};
 use fs_tests::nbd::Client;
 use nix::sys::signal::Signal;
+use okapi::limits::EXPORTS_MAX;
 
 use crate::support::{Export, drive_with, eventually, exists, export, pattern};
 
@@ -110,6 +111,23 @@ fn a_port_is_open_to_this_machine_alone_unless_asked() {
     assert_eq!(client.read(0, 4096).unwrap(), pattern(1, 4096));
     assert!(export.stop().success());
     assert!(client.is_closed());
+}
+
+#[test]
+fn exports_have_a_bound_and_leave_the_control_socket_free() {
+    let drive = drive_with(&[("disk", 4096)]);
+    let mut exports: Vec<_> = (0..EXPORTS_MAX).map(|_| Export::start(&drive)).collect();
+    let dir = Scratch::new();
+    let one_more = || {
+        let mut command = export(&drive);
+        command.arg("--unix").arg(dir.path().join("s"));
+        command
+    };
+    fails(&mut one_more(), 1, &["too many exports", "hint: stop one"]);
+    drive.check();
+    assert!(exports.pop().unwrap().stop().success());
+    let last = Export::start(&drive);
+    Client::open(&last.socket(), "disk");
 }
 
 #[test]

@@ -165,6 +165,7 @@ fn holes_and_data_are_told_apart() {
     assert_eq!(client.status(0, (0, MIB)).unwrap(), runs);
     assert_eq!(client.status(flag::REQ_ONE, (0, MIB)).unwrap(), runs[..1]);
     assert_eq!(client.status(flag::REQ_ONE, (98_304, 10)).unwrap(), [(10, 0)]);
+    assert_eq!(client.status(0, (200_000, 9000)).unwrap(), [(704, 0), (8296, 3)]);
 
     let kinds = |client: &mut Client, flags, range: (u64, u32)| {
         let chunks = client.perform((command::READ, flags), range, b"").unwrap();

@@ -38,10 +38,15 @@ impl Server {
     pub fn start(device: DeviceNumber, service: Service) -> Result<Self> {
         let (file, listener) = SocketFile::listen(device)?;
         let listener = Arc::new(listener);
-        let (accepting, service) = (Arc::clone(&listener), Arc::new(service));
+        let accepting = Arc::clone(&listener);
+        let shared = Arc::new(Shared {
+            service,
+            connections: Arc::new(Places::new(CONTROL_CONNECTIONS_MAX)),
+            exports: Arc::new(Places::new(EXPORTS_MAX)),
+        });
         let thread = thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept(&accepting, &service))
+            .spawn(move || accept(&accepting, &shared))
             .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot start a thread").with_source(source))?;
         Ok(Self {
             listener,
@@ -62,15 +67,18 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, service: &Arc<Service>) {
-    let connections = Arc::new(Places::new(CONTROL_CONNECTIONS_MAX));
-    let exports = Arc::new(Places::new(EXPORTS_MAX));
+/// What the threads of all connections share.
+struct Shared {
+    service: Service,
+    connections: Arc<Places>,
+    /// For connections that export, which last.
+    exports: Arc<Places>,
+}
+
+fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
     loop {
         match listener.accept() {
-            Ok((stream, _)) => {
-                let places = (connections.take(), Arc::clone(&exports));
-                admit(stream, places, service);
-            }
+            Ok((stream, _)) => admit(stream, shared),
             // The listener was shut down.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
@@ -81,8 +89,8 @@ fn accept(listener: &UnixListener, service: &Arc<Service>) {
     }
 }
 
-fn admit(mut stream: UnixStream, places: (Option<Place>, Arc<Places>), service: &Arc<Service>) {
-    let (Some(place), exports) = places else {
+fn admit(mut stream: UnixStream, shared: &Arc<Shared>) {
+    let Some(place) = shared.connections.take() else {
         // So short an answer does not wait for its reader.
         let _ = refuse(
             &mut stream,
@@ -91,9 +99,9 @@ fn admit(mut stream: UnixStream, places: (Option<Place>, Arc<Places>), service: 
         );
         return;
     };
-    let service = Arc::clone(service);
+    let shared = Arc::clone(shared);
     let spawned = thread::Builder::new().name("control-peer".into()).spawn(move || {
-        if let Err(error) = serve(stream, &service, (place, exports)) {
+        if let Err(error) = serve(stream, &shared, place) {
             debug!("control connection: {error}");
         }
     });
@@ -135,12 +143,8 @@ impl Drop for Place {
     }
 }
 
-/// Serves in a connection's place; a connection that exports takes one of the exports' instead.
-fn serve(
-    mut stream: UnixStream,
-    service: &Service,
-    (place, exports): (Place, Arc<Places>),
-) -> io::Result<()> {
+/// A connection that exports takes a place among the exports instead of its own.
+fn serve(mut stream: UnixStream, shared: &Shared, place: Place) -> io::Result<()> {
     let timeout = Some(Duration::from_secs(CONTROL_TIMEOUT_SECS));
     stream.set_read_timeout(timeout)?;
     stream.set_write_timeout(timeout)?;
@@ -154,28 +158,24 @@ fn serve(
         }
         if let Request::Export(wanted) = &request {
             drop(place);
-            return export(&mut stream, service, (wanted, exports.take()));
+            return export(&mut stream, shared, wanted);
         }
-        let (answer, payload) = service.answer(&request, &payload);
+        let (answer, payload) = shared.service.answer(&request, &payload);
         send(&mut stream, &answer, &payload)?;
     }
     Ok(())
 }
 
 /// Exports until the client leaves.
-fn export(
-    stream: &mut UnixStream,
-    service: &Service,
-    (wanted, place): (&ExportRequest, Option<Place>),
-) -> io::Result<()> {
-    let Some(_place) = place else {
+fn export(stream: &mut UnixStream, shared: &Shared, wanted: &ExportRequest) -> io::Result<()> {
+    let Some(_place) = shared.exports.take() else {
         return refuse(
             stream,
             ErrorKind::Busy,
             "too many exports\nhint: stop one: each shows all images",
         );
     };
-    match service.export(wanted) {
+    match shared.service.export(wanted) {
         Ok(export) => {
             send(stream, &Answer::Exported(export.address), &[])?;
             let left = wait_for_end(stream);

@@ -198,26 +198,34 @@ impl Image {
         (self.0.images.tell)(&[Outdated::Bytes { ino, range }]);
     }
 
+    /// Where the first data of a range begins; its end where there is none.
+    pub(super) fn next_data(&self, range: ByteRange) -> Result<u64> {
+        self.seek(range, SeekTo::Data)
+    }
+
     /// The data or hole that begins at the start of a range, as far as it lies in the range.
     pub(super) fn run(&self, range: ByteRange) -> Result<Run> {
-        let seek = |to| match self.fs().seek(self.ino(), range.start, to) {
-            Ok(found) => Ok(found.min(range.end)),
-            Err(error) if error.kind() == ErrorKind::BeyondEnd => Ok(range.end),
-            Err(error) => Err(error),
-        };
-        let data = seek(SeekTo::Data)?;
+        let data = self.next_data(range)?;
         if data > range.start {
             return Ok(Run {
                 end: data,
                 is_hole: true,
             });
         }
-        // A hole punched since is read as data, for a page.
-        let hole = seek(SeekTo::Hole)?.max((range.start + PAGE_SIZE).min(range.end));
-        Ok(Run {
-            end: hole,
-            is_hole: false,
-        })
+        let end = match self.seek(range, SeekTo::Hole)? {
+            // Punched since: it counts as data, for a page.
+            hole if hole == range.start => (range.start + PAGE_SIZE).min(range.end),
+            hole => hole,
+        };
+        Ok(Run { end, is_hole: false })
+    }
+
+    fn seek(&self, range: ByteRange, to: SeekTo) -> Result<u64> {
+        match self.fs().seek(self.ino(), range.start, to) {
+            Ok(found) => Ok(found.min(range.end)),
+            Err(error) if error.kind() == ErrorKind::BeyondEnd => Ok(range.end),
+            Err(error) => Err(error),
+        }
     }
 
     fn fs(&self) -> &dyn Vfs {

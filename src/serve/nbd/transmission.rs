@@ -16,7 +16,7 @@ use super::images::Image;
 use super::parse::{Command, Request, Terms};
 use super::protocol::{ALLOCATION_ID, Code, STATE_HOLE_ZERO, chunk, command_flag};
 use super::reply::Outbox;
-use crate::limits::{NBD_HOLES_MIN, NBD_PIECE_MAX, NBD_READ_AHEAD, NBD_REQUEST_MAX, NBD_RUNS_MAX};
+use crate::limits::{NBD_HOLE_STEP, NBD_PIECE_MAX, NBD_READ_AHEAD, NBD_REQUEST_MAX, NBD_RUNS_MAX};
 use crate::range::ByteRange;
 
 const PIECE: u64 = NBD_PIECE_MAX as u64;
@@ -113,7 +113,7 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
         if request.len == 0 {
             return self.conclude(request, Ok(()));
         }
-        match request.len >= NBD_HOLES_MIN && !request.has(command_flag::DF) {
+        match request.len >= NBD_HOLE_STEP && !request.has(command_flag::DF) {
             true => self.read_runs(request),
             false => self.read_whole(request),
         }
@@ -165,23 +165,41 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
         let range = range_of(request);
         let mut rest = range;
         while !rest.is_empty() {
-            let run = match self.image.run(rest) {
-                Ok(run) => run,
+            let found = self.image.next_data(rest);
+            let data = match found {
+                Ok(data) => data,
                 Err(error) => return self.refuse(request, error.into()),
             };
-            if run.is_hole {
+            if data > rest.start {
                 self.make_room(0)?;
-                let hole = (rest.start, len_of(rest.clamp_end(run.end)) as u32);
-                self.outbox.hole_chunk(request, hole, run.end == range.end);
+                let hole = (rest.start, len_of(rest.clamp_end(data)) as u32);
+                self.outbox.hole_chunk(request, hole, data == range.end);
+                rest.start = data;
+                continue;
             }
-            for piece in pieces(rest.clamp_end(run.end)).filter(|_| !run.is_hole) {
-                if let Err(code) = self.read_piece(request, piece, piece.end == range.end)? {
-                    return self.refuse(request, code);
-                }
+            let piece = self.data_piece(rest);
+            if let Err(code) = self.read_piece(request, piece, piece.end == range.end)? {
+                return self.refuse(request, code);
             }
-            rest.start = run.end;
+            rest.start = piece.end;
         }
         Ok(())
+    }
+
+    /// The first piece of a range that begins with data, up to a hole that a step begins with. To look for the very end of
+    /// the data would take time in proportion to all that the image has behind it.
+    fn data_piece(&self, range: ByteRange) -> ByteRange {
+        let steps = range
+            .clamp_end((range.start / PIECE + 1) * PIECE)
+            .pieces(NBD_HOLE_STEP.into());
+        let is_data = |step: &ByteRange| {
+            step.start == range.start || self.image.next_data(*step).is_ok_and(|data| data == step.start)
+        };
+        let end = steps
+            .take_while(is_data)
+            .last()
+            .map_or(range.end, |step| step.end);
+        range.clamp_end(end)
     }
 
     fn read_piece(

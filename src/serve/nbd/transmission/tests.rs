@@ -188,3 +188,26 @@ fn a_handshake_cut_anywhere_chooses_nothing() {
         assert!(ended.is_err(), "cut at {cut}");
     }
 }
+
+#[test]
+fn old_clients_get_their_zeros_and_unknown_ones_are_sent_away() {
+    let disk = disk();
+    let choose = option_bytes(option::EXPORT_NAME, b"disk");
+    for (flags, len) in [(0u32, 152), (1, 152), (2, 28), (3, 28)] {
+        let input = [&flags.to_be_bytes()[..], &choose].concat();
+        let mut script = Script {
+            input: &input,
+            output: Vec::new(),
+        };
+        let agreed = negotiate(&mut script, &disk.images).expect("the script is right");
+        assert_eq!(agreed.expect("the disk is there").terms.size, SIZE);
+        assert_eq!(script.output.len(), len, "flags {flags}");
+        assert_eq!(script.output[18..26], SIZE.to_be_bytes());
+    }
+    let input = [&4u32.to_be_bytes()[..], &choose].concat();
+    let mut script = Script {
+        input: &input,
+        output: Vec::new(),
+    };
+    assert!(negotiate(&mut script, &disk.images).is_err());
+}
