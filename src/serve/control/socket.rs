@@ -1,4 +1,4 @@
-//! Where control sockets are, and who may have put them there.
+//! Where sockets are, who may connect to them, and who may have put them there.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, remove_file, symlink_metadata};
