@@ -20,7 +20,7 @@ pub struct Malformed;
 /// What stands before an option's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionHeader {
-    /// One of [`option`](super::protocol::option), or unknown.
+    /// One of [`option`], or unknown.
     pub code: u32,
     /// Bytes of data.
     pub len: u32,
@@ -163,7 +163,7 @@ pub enum Command {
 /// A request without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Flags of [`command_flag`](super::protocol::command_flag).
+    /// Flags of [`command_flag`].
     pub flags: u16,
     /// What to do.
     pub command: Command,
