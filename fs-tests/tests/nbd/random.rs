@@ -8,7 +8,7 @@ use fs_tests::nbd::{Client, command, flag};
 use fs_tests::rng::{Rng, from_env_or_time, ops_from_env};
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use crate::support::{Export, drive_with, image};
+use crate::support::{Export, drive_of, image};
 
 const SIZE: usize = 4 << 20;
 /// Longer than what a connection moves at a time.
@@ -25,7 +25,8 @@ struct Views {
 #[test]
 fn both_views_agree_with_an_array_under_random_changes() {
     let mut rng = Rng::new(from_env_or_time("nbd"));
-    let drive = drive_with(&[("disk", SIZE as u64)]);
+    // With blocks that are sealed as soon as they are written, and opened again.
+    let drive = drive_of(&["--size", "64M", "--dedup", "inline"], &[("disk", SIZE as u64)]);
     let export = Export::start(&drive);
     let clients = (0..2).map(|_| Client::open(&export.socket(), "disk").0).collect();
     let seed = rng.bits();

@@ -10,9 +10,14 @@ use fs_tests::harness::{Drive, Place, Scratch, binary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Mounts a drive with an image for each name and size.
+/// Mounts a drive with an image for each name and size. Equal blocks stay apart, so that memory can be counted.
 pub(crate) fn drive_with(images: &[(&str, u64)]) -> Drive {
-    let drive = Drive::mount(&["--size", "512M"]);
+    drive_of(&["--size", "512M", "--dedup", "off"], images)
+}
+
+/// Mounts a drive with these options, and an image for each name and size.
+pub(crate) fn drive_of(options: &[&str], images: &[(&str, u64)]) -> Drive {
+    let drive = Drive::mount(options);
     fs::create_dir(drive.path().join("images")).unwrap();
     for (name, size) in images {
         image(&drive, name).set_len(*size).unwrap();
