@@ -8,8 +8,8 @@
 //! owner's lock exclusive  Content::settle          if the extent and its block are still the same
 //! ```
 //!
-//! Between the last two nothing is pinned, so that a writer who comes first writes in place. The block's mark tells
-//! whether one came (`Block::watch`).
+//! Between the last two nothing is pinned, so that a writer who comes first writes in place. The block tells whether one
+//! came (`Block::watch`).
 //!
 //! **Preallocated contents** keep their memory: a block with a page of zeros may be waiting for bytes, for which there
 //! was to be room. It is neither shared nor turned into a hole; blocks full of bytes are shared as others are.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::content::Content;
 use super::run::{Extent, block_len};
-use crate::grid::{Block, BlockHash, BlockIndex, Namespace, Sealing, Slice, class_bytes};
+use crate::grid::{Block, BlockHash, BlockIndex, Namespace, Sealing, Slice, Watch, class_bytes};
 use crate::limits::{BLOCK_COST, PAGE_SIZE, SEAL_LEN_MIN, ZERO_PAGES_MIN};
 use crate::range::ByteRange;
 
@@ -70,6 +70,9 @@ pub struct Unsealed {
 #[derive(Debug)]
 pub struct Reading {
     place: Place,
+    watch: Watch,
+    /// Whether the content was preallocated.
+    promised: bool,
     found: Found,
 }
 
@@ -116,10 +119,12 @@ impl Unsealed {
     /// Reads the block and lets go of it.
     pub fn read(self) -> Reading {
         let extent = &self.extent;
-        extent.block.watch();
+        let watch = extent.block.watch();
         let found = extent.block.read(Slice::ALL, |bytes| self.look(bytes));
         Reading {
             place: Place::of(extent),
+            watch,
+            promised: self.promised,
             found,
         }
     }
@@ -181,12 +186,12 @@ impl Content {
     /// a node of its own would take more memory; so it does where there is no memory for what a hole divides.
     pub fn settle(&mut self, namespace: &Arc<Namespace>, reading: &Reading) -> Settled {
         let place = reading.place;
-        let Some(extent) = self.unchanged(place) else {
+        let Some(extent) = self.unchanged(reading) else {
             return Settled::Kept;
         };
         match &reading.found {
             Found::Promised => Settled::Kept,
-            Found::Bytes(hash) => match extent.block.seal(*hash) {
+            Found::Bytes(hash) => match extent.block.seal(reading.watch, *hash) {
                 Sealing::Sealed => Settled::Sealed,
                 Sealing::Equal(equal) => self.share_equal(place, equal),
                 Sealing::Open => Settled::Kept,
@@ -196,10 +201,11 @@ impl Content {
         }
     }
 
-    /// The extent that was read, if neither it nor its block has changed.
-    fn unchanged(&self, place: Place) -> Option<&Extent> {
-        let extent = self.map.at_or_before(place.start)?;
-        (Place::of(extent) == place && extent.block.is_watched()).then_some(extent)
+    /// The extent that was read, if neither it nor its block has changed, nor what may be done with them.
+    fn unchanged(&self, reading: &Reading) -> Option<&Extent> {
+        let extent = self.map.at_or_before(reading.place.start)?;
+        let is_same = Place::of(extent) == reading.place && self.preallocated == reading.promised;
+        (is_same && extent.block.is_watched(reading.watch)).then_some(extent)
     }
 
     /// Lets an extent hold a sealed block of the same bytes in place of its own.

@@ -146,7 +146,7 @@ impl std::fmt::Debug for Block {
 
 /// A block that the holders of its handles own.
 pub(super) struct Lent {
-    /// Its index, *immutable*, and above it marks, *atomic*: see `sealing.rs`.
+    /// Its index, *immutable*, and above it marks and a count, *atomic*: see `sealing.rs`.
     pub(super) state: AtomicU64,
     /// *Immutable.*
     pub(super) home: Arc<Home>,

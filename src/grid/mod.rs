@@ -65,4 +65,4 @@ pub use index::{BlockIndex, Slice};
 pub use namespace::Namespace;
 pub use press::Press;
 pub use seal::BlockHash;
-pub use sealing::Sealing;
+pub use sealing::{Sealing, Watch};

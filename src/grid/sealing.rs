@@ -11,8 +11,9 @@
 //!
 //! 1. A block is written to only through its one handle, and only after [`Block::open`] has said so, under the lock of
 //!    the content that holds the handle. So it does not change while a second handle exists that was cloned from that
-//!    content under its lock; and it has not changed since it was watched, while the mark is there.
-//! 2. [`Block::seal`] is called under that lock too, and looks for the mark: the hash belongs to the bytes.
+//!    content under its lock; and it has not changed since it was watched, while the mark is there and it was not opened
+//!    in between: others may have watched it anew.
+//! 2. [`Block::seal`] is called under that lock too, and looks for both: the hash belongs to the bytes.
 //! 3. A sealed block gets another handle in two ways. From its own content: then the lock of that content is held. Or
 //!    by its hash: then the handle is cloned under the lock of the hash's shard.
 //! 4. `open` first takes the block out of its shard, under the shard's lock, and only then believes that its handle is
@@ -36,6 +37,16 @@ use crate::{Error, ErrorKind, Result};
 const WATCHED: u64 = 1 << BLOCK_INDEX_BITS;
 /// The block is among the seals of its home.
 const SEALED: u64 = 2 << BLOCK_INDEX_BITS;
+/// What lies above the marks counts how often a marked block was opened; it wraps around.
+const OPENED: u64 = 4 << BLOCK_INDEX_BITS;
+
+/// What a reader knows a block by that it has watched: another reader's mark does not count for it.
+///
+/// It is wrong only after exactly as many openings as the count has values, each after a watch of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    opened: u64,
+}
 
 /// What became of a block that was to be sealed.
 #[derive(Debug)]
@@ -54,15 +65,19 @@ impl Block {
         self.has(SEALED)
     }
 
-    /// Whether the block was not opened since it was watched.
-    pub fn is_watched(&self) -> bool {
-        self.has(WATCHED)
+    /// Whether the block was not opened since this watch began.
+    pub fn is_watched(&self, watch: Watch) -> bool {
+        let state = self.0.state.load(Ordering::Relaxed);
+        state & WATCHED != 0 && state / OPENED == watch.opened
     }
 
     /// Notes that the bytes are going to be read in order to seal them. To be called with a handle that keeps the block
     /// from being opened, and to be kept until they are read.
-    pub fn watch(&self) {
-        self.0.state.fetch_or(WATCHED, Ordering::Relaxed);
+    pub fn watch(&self) -> Watch {
+        let state = self.0.state.fetch_or(WATCHED, Ordering::Relaxed);
+        Watch {
+            opened: state / OPENED,
+        }
     }
 
     /// Makes the block writable in place if this is its only handle; returns whether it is, which then holds until the
@@ -80,6 +95,7 @@ impl Block {
     }
 
     fn open_marked(&self, marks: u64) -> bool {
+        self.0.state.fetch_add(OPENED, Ordering::Relaxed);
         self.0.state.fetch_and(!WATCHED, Ordering::Relaxed);
         if marks & SEALED != 0 {
             let home = &self.0.home;
@@ -91,9 +107,9 @@ impl Block {
         !self.is_shared()
     }
 
-    /// Seals a block of these bytes, or finds an equal one that is sealed. The caller has watched it, has read the bytes
-    /// of which this is the hash, and holds the lock under which the handle's content is changed.
-    pub fn seal(&self, hash: BlockHash) -> Sealing {
+    /// Seals a block of these bytes, or finds an equal one that is sealed. The caller has read the bytes of which this is
+    /// the hash after the watch began, and holds the lock under which the handle's content is changed.
+    pub fn seal(&self, watch: Watch, hash: BlockHash) -> Sealing {
         if self.is_sealed() {
             return Sealing::Sealed;
         }
@@ -102,7 +118,7 @@ impl Block {
         let _hold = home.hold();
         let present = match home.seals.find(hash) {
             Some(present) => present,
-            None if !self.is_watched() || !home.account.seal_block() => return Sealing::Open,
+            None if !self.is_watched(watch) || !home.account.seal_block() => return Sealing::Open,
             None => match home.seals.enter(hash, &self.0) {
                 Entered::Fresh(bucket) => return self.sealed_in(bucket),
                 Entered::Present(present) => {
@@ -116,7 +132,7 @@ impl Block {
             return Sealing::Sealed;
         }
         let present = Block(present);
-        match self.is_watched() && self.equals(&present) {
+        match self.is_watched(watch) && self.equals(&present) {
             true => Sealing::Equal(present),
             false => Sealing::Open,
         }
@@ -178,7 +194,8 @@ pub(super) fn check(namespace: &Namespace) -> Result<()> {
     }
 }
 
-/// Whether a sealed block is entered under its hash, or was opened while that was looked at.
+/// Whether a sealed block is entered under its hash, or was being opened while that was looked at. That there are as many
+/// entries as sealed blocks is counted elsewhere.
 fn is_entered_rightly(home: &Home, block: &Block) -> bool {
     let entered = || {
         home.seals
@@ -187,7 +204,7 @@ fn is_entered_rightly(home: &Home, block: &Block) -> bool {
     let before = entered();
     let hash = block.read(Slice::ALL, BlockHash::of);
     let after = entered();
-    !block.is_sealed() || before != after || after == Some(hash)
+    before != after || after.is_none_or(|entered| entered == hash)
 }
 
 fn wrong_seal(namespace: &str, index: BlockIndex) -> Error {
@@ -217,15 +234,20 @@ mod tests {
         (grid, namespace)
     }
 
-    fn watched(namespace: &Arc<Namespace>, bytes: &[u8]) -> (Block, BlockHash) {
+    /// A block of these bytes that was watched, and how to seal it.
+    fn watched(namespace: &Arc<Namespace>, bytes: &[u8]) -> (Block, (Watch, BlockHash)) {
         let block = namespace.new_block(0, bytes).unwrap();
-        block.watch();
-        (block, BlockHash::of(bytes))
+        let watch = block.watch();
+        (block, (watch, BlockHash::of(bytes)))
+    }
+
+    fn seal(block: &Block, (watch, hash): (Watch, BlockHash)) -> Sealing {
+        block.seal(watch, hash)
     }
 
     fn sealed(namespace: &Arc<Namespace>, bytes: &[u8]) -> Block {
         let (block, hash) = watched(namespace, bytes);
-        assert!(matches!(block.seal(hash), Sealing::Sealed));
+        assert!(matches!(seal(&block, hash), Sealing::Sealed));
         block
     }
 
@@ -237,7 +259,7 @@ mod tests {
         assert!(first.is_sealed() && !first.is_shared());
         assert_eq!(namespace.usage().sealed_blocks, 1);
         let (second, hash) = watched(&namespace, &[7; 5000]);
-        match second.seal(hash) {
+        match seal(&second, hash) {
             Sealing::Equal(equal) => assert_eq!(equal.index(), first.index()),
             other => panic!("it is {other:?}"),
         }
@@ -245,7 +267,7 @@ mod tests {
         grid.check().unwrap();
         assert!(first.open() && !first.is_sealed());
         first.write(0, b"other").unwrap();
-        assert!(matches!(second.seal(hash), Sealing::Sealed));
+        assert!(matches!(seal(&second, hash), Sealing::Sealed));
         grid.check().unwrap();
         drop((first, second));
         assert_eq!(namespace.usage(), empty, "seals end with their blocks");
@@ -256,11 +278,11 @@ mod tests {
     fn what_was_opened_since_it_was_read_stays_open() {
         let (_grid, namespace) = namespace(1 << 20);
         let (block, hash) = watched(&namespace, &[1; 4096]);
-        assert!(block.open() && !block.is_watched());
+        assert!(block.open() && !block.is_watched(hash.0));
         block.write(9, &[2]).unwrap();
-        assert!(matches!(block.seal(hash), Sealing::Open));
+        assert!(matches!(seal(&block, hash), Sealing::Open));
         let equal = sealed(&namespace, &[1; 4096]);
-        assert!(matches!(block.seal(hash), Sealing::Open), "it has other bytes");
+        assert!(matches!(seal(&block, hash), Sealing::Open), "it has other bytes");
         assert!(equal.is_sealed() && !block.is_sealed());
     }
 
@@ -274,8 +296,11 @@ mod tests {
         assert!(block.open() && !block.is_sealed());
         let (block, hash) = watched(&namespace, &[3; 4096]);
         let other = block.clone();
-        assert!(matches!(other.seal(hash), Sealing::Sealed));
-        assert!(matches!(block.seal(hash), Sealing::Sealed), "by the other handle");
+        assert!(matches!(seal(&other, hash), Sealing::Sealed));
+        assert!(
+            matches!(seal(&block, hash), Sealing::Sealed),
+            "by the other handle"
+        );
         grid.check().unwrap();
     }
 
@@ -283,17 +308,18 @@ mod tests {
     fn blocks_of_one_hash_with_other_bytes_are_not_shared() {
         let (grid, namespace) = namespace(1 << 20);
         let (first, hash) = watched(&namespace, &[1; 4096]);
-        assert!(matches!(first.seal(hash), Sealing::Sealed));
+        assert!(matches!(seal(&first, hash), Sealing::Sealed));
         let (second, _) = watched(&namespace, &[2; 4096]);
-        assert!(matches!(second.seal(hash), Sealing::Open));
+        assert!(matches!(seal(&second, hash), Sealing::Open));
         grid.check().unwrap();
     }
 
     #[test]
     fn the_check_finds_a_block_that_is_not_what_its_seal_says() {
         let (grid, namespace) = namespace(1 << 20);
-        let (block, _) = watched(&namespace, &[1; 4096]);
-        assert!(matches!(block.seal(BlockHash::of(b"other")), Sealing::Sealed));
+        let (block, (watch, _)) = watched(&namespace, &[1; 4096]);
+        let other = BlockHash::of(b"other");
+        assert!(matches!(block.seal(watch, other), Sealing::Sealed));
         let found = grid.check().unwrap_err();
         assert_eq!(found.kind(), ErrorKind::Corrupt);
         assert!(found.to_string().contains("not sealed under the hash"), "{found}");
@@ -307,18 +333,17 @@ mod tests {
             .map(|number| sealed(&namespace, &number.to_le_bytes()))
             .collect();
         let (block, hash) = watched(&namespace, b"one more");
-        assert!(matches!(block.seal(hash), Sealing::Open));
+        assert!(matches!(seal(&block, hash), Sealing::Open));
         let (equal, hash) = watched(&namespace, &0_u64.to_le_bytes());
         assert!(
-            matches!(equal.seal(hash), Sealing::Equal(_)),
+            matches!(seal(&equal, hash), Sealing::Equal(_)),
             "that needs no entry"
         );
         drop((equal, blocks));
         let (block, hash) = watched(&namespace, b"now there is room");
-        assert!(matches!(block.seal(hash), Sealing::Sealed));
+        assert!(matches!(seal(&block, hash), Sealing::Sealed));
         namespace.set_quota(Some(0));
-        let (last, hash) = (block.clone(), BlockHash::of(b"now there is room"));
-        assert!(matches!(last.seal(hash), Sealing::Sealed));
+        assert!(matches!(seal(&block.clone(), hash), Sealing::Sealed));
         grid.check().unwrap();
     }
 
@@ -332,7 +357,7 @@ mod tests {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let (block, hash) = watched(&namespace, &BYTES);
-                    block.seal(hash);
+                    seal(&block, hash);
                     if block.open() {
                         block.write(0, &[8; 128]).unwrap();
                     }
@@ -342,7 +367,7 @@ mod tests {
             let mut rightly = true;
             while found < FOUND && rightly {
                 let (block, hash) = watched(&namespace, &BYTES);
-                match block.seal(hash) {
+                match seal(&block, hash) {
                     Sealing::Equal(equal) => {
                         rightly = (0..20).all(|_| equal.read(Slice::ALL, |bytes| bytes == BYTES));
                         found += 1;
@@ -362,9 +387,9 @@ mod tests {
         let block = namespace.new_block(0, &[5; 20_000]).unwrap();
         block.write(20_000, &[5; 5_000]).unwrap();
         assert!(block.held_bytes() > 28 << 10);
-        block.watch();
+        let watch = block.watch();
         let hash = block.read(Slice::ALL, BlockHash::of);
-        assert!(matches!(block.seal(hash), Sealing::Sealed));
+        assert!(matches!(block.seal(watch, hash), Sealing::Sealed));
         assert_eq!(block.held_bytes(), 28 << 10);
     }
 }

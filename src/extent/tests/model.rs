@@ -10,7 +10,7 @@ use super::copied;
 use crate::ErrorKind;
 use crate::Result;
 use crate::extent::map::Map;
-use crate::extent::{Clip, Content, ReadPlan};
+use crate::extent::{Clip, Content, ReadPlan, Reading, SealWalk, Settled};
 use crate::grid::{Grid, GridConfig, Namespace};
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
@@ -19,6 +19,7 @@ use crate::range::{ByteRange, page_ceil, page_floor};
 const LEN_MAX: u64 = 400 << 10;
 const SIDES: usize = 4;
 const PINS_MAX: usize = 4;
+const READINGS_MAX: usize = 16;
 
 /// Splitmix64.
 pub(super) struct Random(u64);
@@ -217,8 +218,13 @@ struct Run {
     tight: bool,
     sides: [Side; SIDES],
     pins: Vec<Pin>,
+    /// What was read of sides to seal them, and is settled later.
+    readings: Vec<(usize, Reading)>,
     /// Times that a side was found with an overlay above a shared tree.
     overlays: u64,
+    /// Extents that sealing has changed.
+    shared: u64,
+    emptied: u64,
 }
 
 impl Run {
@@ -250,9 +256,12 @@ impl Run {
             76..=79 => self.pin_clip(at, range),
             80..=86 => self.paste(at, range.start),
             87..=88 => self.copy_whole(at),
-            89..=91 => self.sides[at] = self.sides[index(self.random.below(SIDES as u64))].clone(),
-            92 => self.sides[at] = Side::default(),
-            93..=95 => self.compress(at),
+            89..=90 => self.sides[at] = self.sides[index(self.random.below(SIDES as u64))].clone(),
+            91 => self.sides[at] = Side::default(),
+            92 => self.compress(at),
+            93..=94 => self.seal(at),
+            95..=96 => self.settle_late(),
+            97..=98 => self.rewrite(at),
             _ => self.unpin(),
         }
         (at, range)
@@ -289,6 +298,39 @@ impl Run {
         compress(&self.sides[at].content);
     }
 
+    /// Seals a side, but for some blocks that are read now and settled later.
+    fn seal(&mut self, at: usize) {
+        let mut walk = SealWalk::over(ByteRange {
+            start: 0,
+            end: 2 * LEN_MAX,
+        });
+        while let Some(unsealed) = self.sides[at].content.next_unsealed(&walk) {
+            let reading = unsealed.read();
+            walk.pass(&reading);
+            if self.readings.len() < READINGS_MAX && self.random.below(3) == 0 {
+                self.readings.push((at, reading));
+            } else {
+                self.settle(at, &reading);
+            }
+        }
+    }
+
+    fn settle_late(&mut self) {
+        while !self.readings.is_empty() && self.random.below(4) > 0 {
+            let next = index(self.random.below(self.readings.len() as u64));
+            let (at, reading) = self.readings.swap_remove(next);
+            self.settle(at, &reading);
+        }
+    }
+
+    fn settle(&mut self, at: usize, reading: &Reading) {
+        match self.sides[at].content.settle(&self.namespace, reading) {
+            Settled::Shared(_) => self.shared += 1,
+            Settled::Emptied(_) => self.emptied += 1,
+            Settled::Kept | Settled::Sealed => {}
+        }
+    }
+
     fn write(&mut self, at: usize, range: ByteRange) {
         let mut bytes = self.random.bytes(range.len());
         match self.random.below(16) {
@@ -296,13 +338,26 @@ impl Run {
             1..=5 => bytes.fill(range.start as u8),
             _ => {}
         }
-        let result = self.sides[at].content.write(&self.namespace, range.start, &bytes);
+        self.write_bytes(at, range.start, &bytes);
+    }
+
+    /// Writes the bytes of another side to all of this one.
+    fn rewrite(&mut self, at: usize) {
+        let from = index(self.random.below(SIDES as u64));
+        let bytes = self.sides[from].bytes.clone();
+        self.sides[at].set_len(0);
+        self.write_bytes(at, 0, &bytes);
+    }
+
+    fn write_bytes(&mut self, at: usize, start: u64, bytes: &[u8]) {
+        let result = self.sides[at].content.write(&self.namespace, start, bytes);
         let Some(written) = self.done(result) else { return };
         assert!(written == bytes.len() || (self.tight && written > 0));
         let side = &mut self.sides[at];
         if written > 0 {
-            side.put(range.start, &bytes[..written]);
-            side.mark(range.clamp_end(range.start + written as u64), true);
+            side.put(start, &bytes[..written]);
+            let end = start + written as u64;
+            side.mark(ByteRange { start, end }, true);
         }
     }
 
@@ -534,13 +589,19 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         tight,
         sides: Default::default(),
         pins: Vec::new(),
+        readings: Vec::new(),
         overlays: 0,
+        shared: 0,
+        emptied: 0,
     };
     for op in 0..ops {
         let (at, range) = run.step();
         run.sides[at].compare(range);
         if op % check_every == 0 {
             run.sides.iter().for_each(|side| side.content.check().unwrap());
+        }
+        if op % 256 == 0 {
+            grid.check().unwrap();
         }
         if op % 32 == 0 {
             run.compare_totals();
@@ -556,8 +617,12 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
     while !run.pins.is_empty() {
         run.unpin();
     }
-    println!("{} overlays were seen", run.overlays);
+    println!(
+        "{} overlays were seen, {} blocks shared, {} emptied",
+        run.overlays, run.shared, run.emptied
+    );
     assert!(run.overlays > ops / 1000, "overlays are to be tested");
+    assert!(run.shared > 0 && run.emptied > 0, "sealing is to be tested");
     drop(run);
     let usage = namespace.usage();
     assert_eq!(

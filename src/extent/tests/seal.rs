@@ -344,3 +344,31 @@ impl Drop for End<'_> {
         self.0.over.store(true, Ordering::Relaxed);
     }
 }
+
+/// What a reading found is of no use once the block was written to, though another reading has watched it since.
+#[test]
+fn a_reading_does_not_count_for_another() {
+    for (first, second) in [(0, 7), (7, 8)] {
+        let grid = Grid::new(GridConfig::with_size(16 << 20)).unwrap();
+        let namespace = grid.create_namespace("test", None).unwrap();
+        let mut content = written(&namespace, 0, &[first; BLOCK as usize]);
+        let reading = |content: &Content| content.next_unsealed(&SealWalk::over(ALL)).unwrap().read();
+        let old = reading(&content);
+        content.write(&namespace, 0, &[second; BLOCK as usize]).unwrap();
+        let new = reading(&content);
+        assert_eq!(content.settle(&namespace, &old), Settled::Kept);
+        assert_eq!(read(&content, 0, BLOCK), [second; BLOCK as usize]);
+        assert_eq!(content.settle(&namespace, &new), Settled::Sealed);
+        grid.check().unwrap();
+    }
+}
+
+#[test]
+fn zeros_keep_the_memory_that_was_asked_for_after_they_were_read() {
+    let namespace = namespace(16 << 20);
+    let mut content = written(&namespace, 0, &[0; BLOCK as usize]);
+    let reading = content.next_unsealed(&SealWalk::over(ALL)).unwrap().read();
+    content.allocate(&namespace, range(0, BLOCK)).unwrap();
+    assert_eq!(content.settle(&namespace, &reading), Settled::Kept);
+    assert_eq!(held(&namespace), BLOCK);
+}
