@@ -52,13 +52,19 @@ impl Content {
         over.is_some_and(|over| over.start < start)
     }
 
-    /// Backs a range with memory that reads as zeros where there was a hole; the length stays. Blocks shared with
-    /// others stay shared, so that writing to them may still fail.
+    /// Backs a range with memory that reads as zeros where there was a hole, and makes compressed blocks plain; the
+    /// length stays. Blocks shared with others stay shared, so that writing to them may still fail.
     ///
     /// # Errors
     /// `NoSpace`, `QuotaExceeded`; then nothing has changed.
     pub fn allocate(&mut self, namespace: &Arc<Namespace>, range: ByteRange) -> Result<()> {
-        self.fill_holes(namespace, range)?;
+        let filled = self.fill_holes(namespace, range)?;
+        let mut extents = self.map.overlapping(range.start, range.end);
+        if let Err(error) = extents.try_for_each(|extent| extent.block.expand()) {
+            drop(extents);
+            self.unfill(&filled);
+            return Err(error);
+        }
         self.preallocated = true;
         Ok(())
     }

@@ -167,3 +167,17 @@ fn a_preallocated_file_keeps_its_memory() {
     leave(&namespace, 0);
     write(&mut content, &namespace, 0, 2 * BLOCK);
 }
+
+#[test]
+fn what_is_preallocated_after_it_was_compressed_has_memory_again() {
+    let namespace = namespace(4 << 20);
+    let mut content = compressed(&namespace, 2 * BLOCK);
+    leave(&namespace, BLOCK);
+    assert!(content.allocate(&namespace, range(0, 2 * BLOCK)).is_err());
+    assert_pattern(&content, 0, 2 * BLOCK);
+    namespace.set_quota(None);
+    content.allocate(&namespace, range(0, 2 * BLOCK)).unwrap();
+    leave(&namespace, 0);
+    write(&mut content, &namespace, 0, 2 * BLOCK);
+    content.check().unwrap();
+}
