@@ -172,8 +172,8 @@ impl Content {
         self.block_size = namespace.block_size();
     }
 
-    /// Turns `start..end` into a hole, without memory but for the nodes that it changes and shares. `end` is at a page unless no extent has bytes
-    /// behind it in its page.
+    /// Turns `start..end` into a hole, without memory but for the nodes that it changes and shares. `end` is at a page
+    /// unless no extent has bytes behind it in its page.
     ///
     /// A private block is cut, and bytes behind `end` move to its front. A block with bytes on both sides is shared by
     /// the two extents that remain, which frees nothing: [`Content::carve`] does better.

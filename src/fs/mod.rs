@@ -45,6 +45,7 @@
 //! Reading and seeking take none of the first four. Writing and preallocating pass the gate, which is `snapshots`, and
 //! take `structure` only for the moment in which the inode is kept; the nodes of extent maps are charged without it.
 //! Sealing passes the gate for each block, with `meta` and `content` for the moment in which the block is settled.
+//! Compressing passes it too, with `content` shared, for the moment in which a block's memory is swapped.
 
 mod acl;
 mod attributes;

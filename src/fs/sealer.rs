@@ -170,7 +170,7 @@ impl Volume {
     fn compress_file(&self, inode: &Inode, press: &mut Press, go_on: impl Fn() -> bool) -> u64 {
         match self.compress {
             Compress::Off => 0,
-            Compress::Lz4 => compress_file(inode, press, go_on),
+            Compress::Lz4 => compress_file(&self.snapshots, inode, press, go_on),
         }
     }
 

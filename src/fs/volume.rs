@@ -82,9 +82,9 @@ pub struct Volume {
     pub(super) namespace: Arc<Namespace>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) table: Table,
-    /// Before it in the lock order: one of create, delete and rollback runs at a time.
+    /// First in the lock order: see [`super`] for what runs one at a time.
     pub(super) managing: Mutex<()>,
-    /// First in the lock order of operations (see [`super`]); shared by all that change something.
+    /// The gate, first in the lock order of operations (see [`super`]); shared by all that change something.
     pub(super) snapshots: RwLock<Snapshots>,
     /// See [`super`].
     pub(super) structure: RwLock<()>,

@@ -213,8 +213,9 @@ impl Pool {
 
 /// The figures of one namespace. Every charge goes to its quota and to the grid's budget, or to neither.
 ///
-/// (1) The sum in `quota` is held bytes plus metadata; (2) metadata is `BLOCK_COST` for each block, `SEAL_COST`
-/// for each sealed one, and what users charged; (3) over all namespaces the sums make up the sum of the budget. They hold between operations.
+/// (1) The sum in `quota` is held bytes plus metadata; (2) metadata is `BLOCK_COST` for each block, `SEAL_COST` for each
+/// sealed one, what users charged, and what `nodes` says; (3) over all namespaces the sums make up the sum of the budget.
+/// They hold between operations.
 pub(super) struct Account {
     pub(super) pool: Arc<Pool>,
     quota: Apart<Meter>,

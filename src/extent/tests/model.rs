@@ -341,12 +341,15 @@ impl Run {
         self.write_bytes(at, range.start, &bytes);
     }
 
-    /// Writes the bytes of another side to all of this one.
+    /// Writes the bytes of one side anew to two, and seals both: their blocks are alike.
     fn rewrite(&mut self, at: usize) {
-        let from = index(self.random.below(SIDES as u64));
-        let bytes = self.sides[from].bytes.clone();
-        self.sides[at].set_len(0);
-        self.write_bytes(at, 0, &bytes);
+        let other = index(self.random.below(SIDES as u64));
+        let bytes = self.sides[other].bytes.clone();
+        for side in [at, other] {
+            self.sides[side].set_len(0);
+            self.write_bytes(side, 0, &bytes);
+            self.seal(side);
+        }
     }
 
     fn write_bytes(&mut self, at: usize, start: u64, bytes: &[u8]) {

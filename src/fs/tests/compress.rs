@@ -1,7 +1,13 @@
 //! Volumes that hold files compressed.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use super::*;
 use crate::fs::Compress;
+use crate::fs::compressor::compress_file;
+use crate::grid::Press;
 
 impl Fixture {
     fn compressing(size_bytes: u64) -> Self {
@@ -109,5 +115,29 @@ fn a_full_drive_takes_more_once_it_is_compressed() {
     assert!(full(&fixture).unwrap() < bytes.len());
     fixture.volume.seal_all();
     assert_eq!(full(&fixture).unwrap(), bytes.len());
+    fixture.check();
+}
+
+/// A check, which holds the gate, counts the memory of blocks twice.
+#[test]
+fn nothing_is_compressed_while_the_gate_is_held() {
+    let fixture = &Fixture::compressing(8 << 20);
+    let ino = fixture.file(Ino::ROOT, "file");
+    fixture.write(ino, 0, &text(2 * 65536));
+    let inode = fixture.volume.table.get(ino).unwrap();
+    let gate = fixture.volume.snapshots.write();
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        scope.spawn(move || {
+            let go_on = || tell.send(()).is_ok();
+            compress_file(&fixture.volume.snapshots, &inode, &mut Press::default(), go_on)
+        });
+        told.recv().expect("it asks before the first block");
+        let second = told.recv_timeout(Duration::from_millis(100));
+        assert!(second.is_err(), "it was done with the first block");
+        drop(gate);
+        assert_eq!(told.iter().count(), 2);
+    });
+    assert_eq!(fixture.compressed_blocks(), 2);
     fixture.check();
 }
