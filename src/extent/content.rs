@@ -7,6 +7,7 @@ use super::map::Map;
 use super::run::{Extent, block_len};
 use crate::grid::{Block, Namespace, class_bytes};
 use crate::limits::{FILE_SIZE_MAX, PAGE_SIZE};
+use crate::range::ByteRange;
 use crate::{Error, ErrorKind, Result};
 
 /// The bytes of one file: a length and a map of extents.
@@ -140,8 +141,18 @@ impl Content {
     }
 
     /// Number of the block-sized region that holds `offset`.
-    fn region(&self, offset: u64) -> u64 {
+    pub(super) fn region(&self, offset: u64) -> u64 {
         offset / u64::from(self.block_size.max(1))
+    }
+
+    /// The block-sized region that holds `offset`, cut at the largest offset.
+    pub(super) fn region_around(&self, offset: u64) -> ByteRange {
+        let len = u64::from(self.block_size.max(1));
+        let start = offset - offset % len;
+        ByteRange {
+            start,
+            end: (start + len).min(FILE_SIZE_MAX),
+        }
     }
 
     /// Adds an extent in pages that have none.

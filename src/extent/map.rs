@@ -56,6 +56,15 @@ impl Map {
         }
     }
 
+    /// Whether other maps share the root of the tree, or the overlay.
+    pub(super) fn is_shared(&self) -> bool {
+        match self {
+            Self::Empty | Self::One(_) => false,
+            Self::Tree(root) => Arc::strong_count(root) > 1,
+            Self::Over(overlay) => Arc::strong_count(overlay) > 1 || Arc::strong_count(overlay.base()) > 1,
+        }
+    }
+
     /// Lets the extent that starts at `start` hold another block of the same bytes, and returns its own; `None` where
     /// others share the way to the extent, or an overlay has to show the block.
     pub(super) fn exchange_block(&mut self, start: u64, equal: Block) -> Option<Block> {

@@ -15,6 +15,7 @@
 //! write.rs    writing            hole.rs  punching, allocating, zeroing, seeking
 //! read.rs     pinned reads       clip.rs  copying between contents
 //! diff.rs     where two contents differ
+//! merge.rs    neighbours brought together in one block
 //! seal.rs     equal blocks held once          press.rs  blocks held compressed
 //! map.rs      extents by offset, in nodes (node.rs) that clones share, and an overlay (overlay.rs) for what differs
 //! run.rs      one extent         data.rs  bytes or zeros on their way into a block
@@ -35,6 +36,7 @@ mod data;
 mod diff;
 mod hole;
 mod map;
+mod merge;
 mod node;
 mod overlay;
 mod press;
@@ -48,6 +50,7 @@ mod tests;
 
 pub use clip::Clip;
 pub use content::Content;
+pub use merge::Merged;
 pub use press::{Compressible, Packed};
 pub use read::ReadPlan;
 pub use seal::{Reading, SealWalk, Settled, Unsealed};

@@ -4,6 +4,7 @@ mod clones;
 mod compress;
 mod diff;
 mod map;
+mod merge;
 mod model;
 mod seal;
 

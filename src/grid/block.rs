@@ -55,6 +55,19 @@ impl Block {
         }
     }
 
+    /// How many handles there are, with this one and without the grid's own.
+    ///
+    /// Others may come at any time: by being cloned, or where the block is sealed by its hash.
+    pub fn handles(&self) -> usize {
+        match self.is_shared() {
+            false => 1,
+            true => {
+                let _no_holds = self.0.home.holds.write();
+                Arc::strong_count(&self.0)
+            }
+        }
+    }
+
     /// Calls `f` with the bytes of the slice (cut at the block's end) under the block's read lock. Bytes of a compressed
     /// block are unpacked as a whole, unless it is the one that this thread has unpacked last.
     ///

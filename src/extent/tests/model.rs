@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::compress::compress;
 use super::copied;
+use super::merge::merge_all;
 use crate::ErrorKind;
 use crate::Result;
 use crate::extent::map::Map;
-use crate::extent::{Clip, Content, ReadPlan, Reading, SealWalk, Settled};
+use crate::extent::{Clip, Content, Merged, ReadPlan, Reading, SealWalk, Settled};
 use crate::grid::{Grid, GridConfig, Namespace};
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil, page_floor};
@@ -225,6 +226,8 @@ struct Run {
     /// Extents that sealing has changed.
     shared: u64,
     emptied: u64,
+    /// How many extents fewer merging has left.
+    merged: u64,
 }
 
 impl Run {
@@ -260,8 +263,9 @@ impl Run {
             91 => self.sides[at] = Side::default(),
             92 => self.compress(at),
             93..=94 => self.seal(at),
-            95..=96 => self.settle_late(),
-            97..=98 => self.rewrite(at),
+            95 => self.settle_late(),
+            96 => self.rewrite(at),
+            97..=98 => self.merge(at),
             _ => self.unpin(),
         }
         (at, range)
@@ -329,6 +333,23 @@ impl Run {
             Settled::Emptied(_) => self.emptied += 1,
             Settled::Kept | Settled::Sealed => {}
         }
+    }
+
+    /// Merges all of a side: nothing that it shows changes, and doing it again brings nothing.
+    fn merge(&mut self, at: usize) {
+        let content = &mut self.sides[at].content;
+        let before = (content.len(), content.extent_count());
+        let merged = merge_all(content, &self.namespace);
+        self.merged += merged.extents;
+        assert_eq!(before, (content.len(), content.extent_count() + merged.extents));
+        if !self.tight {
+            assert_eq!(merge_all(content, &self.namespace), Merged::default());
+        }
+        let all = ByteRange {
+            start: 0,
+            end: LEN_MAX,
+        };
+        self.sides[at].compare(all);
     }
 
     fn write(&mut self, at: usize, range: ByteRange) {
@@ -596,6 +617,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         overlays: 0,
         shared: 0,
         emptied: 0,
+        merged: 0,
     };
     for op in 0..ops {
         let (at, range) = run.step();
@@ -621,9 +643,11 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         run.unpin();
     }
     println!(
-        "{} overlays were seen, {} blocks shared, {} emptied",
-        run.overlays, run.shared, run.emptied
+        "{} overlays were seen, {} blocks shared, {} emptied, {} extents merged",
+        run.overlays, run.shared, run.emptied, run.merged
     );
+    let can_merge = u64::from(block_size) > PAGE_SIZE && ops >= 1000;
+    assert_eq!(run.merged > 0, can_merge, "merging is to be tested");
     assert!(run.overlays > ops / 1000, "overlays are to be tested");
     assert!(run.shared > 0 && run.emptied > 0, "sealing is to be tested");
     drop(run);
