@@ -37,6 +37,8 @@ pub const SEAL_SHARDS: usize = 16;
 pub const ZERO_PAGES_MIN: usize = 4;
 /// What was left alone for this long is sealed; it may take twice as long.
 pub const SEAL_IDLE_MS: u64 = 2000;
+/// Bytes that one step of defragmentation moves; each file that it looks at counts as a page.
+pub const DEFRAG_STEP_BYTES: u64 = 64 << 20;
 /// Inodes that wait in line to be sealed. Where there are more, all inodes are looked at.
 pub const SEAL_QUEUE_MAX: usize = 1 << 17;
 /// Cells over which threads spread the figures of a namespace.

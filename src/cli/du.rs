@@ -1,20 +1,18 @@
 //! `okapi du`: what files, directories and snapshots take, and what of it they share.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::mounts::{self, Mount};
 use super::outcome::{Outcome, json, print};
 use super::paths::on_one_line;
 use super::size::human;
+use super::subjects;
 use crate::error::Result;
-use crate::serve::control::{FileUsageReply, PathReply, SubjectRequest};
+use crate::serve::control::{FileUsageReply, PathReply};
 
 /// Show what files take: for themselves, and together with others
 ///
@@ -62,31 +60,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     })
 }
 
-/// What is asked of one drive: positions of the paths, and how the drive finds them.
-struct Questions {
-    drive: Mount,
-    positions: Vec<usize>,
-    subjects: Vec<SubjectRequest>,
-}
-
 fn ask(paths: &[PathBuf]) -> Result<Report> {
-    let mut drives: BTreeMap<u64, Questions> = BTreeMap::new();
-    for (position, path) in paths.iter().enumerate() {
-        let metadata = mounts::look_at(path)?;
-        let questions = match drives.get_mut(&metadata.dev()) {
-            Some(questions) => questions,
-            None => drives.entry(metadata.dev()).or_insert(Questions {
-                drive: mounts::drive_of(path, &metadata)?,
-                positions: Vec::new(),
-                subjects: Vec::new(),
-            }),
-        };
-        questions.positions.push(position);
-        questions.subjects.push(subject(path, &metadata)?);
-    }
+    let drives = subjects::by_drive(paths)?;
     let mut usages = vec![FileUsageReply::default(); paths.len()];
     let mut total = FileUsageReply::default();
-    for questions in drives.values() {
+    for questions in &drives {
         questions.drive.flush()?;
         let reply = questions.drive.connect()?.usage(&questions.subjects)?;
         for (position, usage) in questions.positions.iter().zip(reply.each) {
@@ -103,21 +81,6 @@ fn ask(paths: &[PathBuf]) -> Result<Report> {
         paths: paths.iter().zip(usages).map(line).collect(),
         total,
     })
-}
-
-/// How a drive finds what is at a path: a file by its name, for it may have others.
-fn subject(path: &Path, metadata: &std::fs::Metadata) -> Result<SubjectRequest> {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if !metadata.is_dir() => {
-            // The directory itself, also where the path leads to it over a symbolic link.
-            let dir = mounts::look_at(&parent.join("."))?;
-            Ok(SubjectRequest::Name {
-                dir: dir.ino(),
-                name: name.as_bytes().to_vec().into(),
-            })
-        }
-        _ => Ok(SubjectRequest::Tree(metadata.ino())),
-    }
 }
 
 fn add(total: &mut FileUsageReply, part: &FileUsageReply) {

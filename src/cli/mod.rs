@@ -9,6 +9,8 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod dedup;
 #[cfg(target_os = "linux")]
+mod defrag;
+#[cfg(target_os = "linux")]
 mod doctor;
 #[cfg(target_os = "linux")]
 mod du;
@@ -31,11 +33,15 @@ mod outcome;
 mod paths;
 #[cfg(target_os = "linux")]
 mod plan;
+#[cfg(target_os = "linux")]
+mod progress;
 mod size;
 #[cfg(target_os = "linux")]
 mod snapshot;
 #[cfg(target_os = "linux")]
 mod stat;
+#[cfg(target_os = "linux")]
+mod subjects;
 #[cfg(target_os = "linux")]
 mod umount;
 
@@ -74,6 +80,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Dedup(dedup::Arguments),
     #[cfg(target_os = "linux")]
+    Defrag(defrag::Arguments),
+    #[cfg(target_os = "linux")]
     Export(export::Arguments),
     #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
@@ -108,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Clone(arguments) => clone::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Dedup(arguments) => dedup::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Defrag(arguments) => defrag::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Export(arguments) => export::run(&arguments),
         #[cfg(target_os = "linux")]

@@ -12,6 +12,7 @@
 //! file.rs        read, write, fallocate, seek, copy
 //! sealer.rs      deduplication behind the writers: backlog.rs has what waits for it, dedup.rs when it is wanted
 //! compressor.rs  blocks of files left alone are held compressed
+//! defrag.rs      what writes have shattered becomes whole again
 //! xattr.rs       extended attributes        acl.rs  POSIX ACLs, which live in two of them
 //! xattr_store.rs both of their storage
 //! inode/change.rs  the gate: the only way to change an inode, which keeps it for the newest snapshot first
@@ -44,8 +45,9 @@
 //! ```
 //! Reading and seeking take none of the first four. Writing and preallocating pass the gate, which is `snapshots`, and
 //! take `structure` only for the moment in which the inode is kept; the nodes of extent maps are charged without it.
-//! Sealing passes the gate for each block, with `meta` and `content` for the moment in which the block is settled.
-//! Compressing passes it too, with `content` shared, for the moment in which a block's memory is swapped.
+//! Sealing passes the gate for each block, with `meta` and `content` for the moment in which the block is settled, and
+//! merging for each region. Compressing passes it too, with `content` shared, for the moment in which a block's memory
+//! is swapped.
 
 mod acl;
 mod attributes;
@@ -53,6 +55,7 @@ mod backlog;
 mod check;
 mod compressor;
 mod dedup;
+mod defrag;
 mod directory;
 mod file;
 mod inode;
@@ -73,6 +76,7 @@ mod tests;
 pub use check::CheckReport;
 pub use compressor::Compress;
 pub use dedup::Dedup;
+pub use defrag::{DefragStep, ScatteredFiles};
 pub use sealer::{SealReport, Sealer};
 pub use snapshot::diff::Difference;
 pub use snapshot::fork::CloneSnapshot;

@@ -157,8 +157,10 @@ impl Volume {
         report
     }
 
-    /// Does what is to be done with a file that was left alone.
-    fn settle_file(&self, inode: &Inode, press: &mut Press, go_on: impl Fn() -> bool) {
+    /// Does what is to be done with a file that was left alone. Blocks are sealed as merging has left them: what was
+    /// whole elsewhere is then found whole.
+    fn settle_file(&self, inode: &Arc<Inode>, press: &mut Press, go_on: impl Fn() -> bool) {
+        self.merge_file(inode, 0, |_| go_on());
         if self.dedup != Dedup::Off {
             self.seal_file(inode, WHOLE, &go_on);
         }

@@ -26,6 +26,7 @@ use self::sharing::Sharing;
 use self::states::States;
 use self::subjects::Names;
 pub use self::subjects::Subject;
+pub(super) use self::subjects::living_files;
 use super::snapshot::list::Snapshots;
 use super::snapshot::place::Place;
 use super::volume::Volume;

@@ -190,7 +190,7 @@ impl Volume {
     }
 
     /// Whether something is done with files that were left alone.
-    fn is_settling(&self) -> bool {
+    pub(super) fn is_settling(&self) -> bool {
         self.dedup != Dedup::Off || self.compress != Compress::Off
     }
 

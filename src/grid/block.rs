@@ -331,13 +331,20 @@ pub(super) struct Homes {
 }
 
 impl Homes {
-    /// Brings small blocks together on as few pages as they need.
+    /// Brings small blocks together on as few pages as they need, if that is worth it.
     pub(super) fn compact(&self, pool: &Pool) {
-        pool.compact(|| {
-            for home in self.alive() {
-                home.each_block(|pin| pin.memory().compact(&home.account));
-            }
-        });
+        pool.compact(|| self.move_all());
+    }
+
+    /// Brings small blocks together in any case.
+    pub(super) fn gather(&self, pool: &Pool) {
+        pool.gather(|| self.move_all());
+    }
+
+    fn move_all(&self) {
+        for home in self.alive() {
+            home.each_block(|pin| pin.memory().compact(&home.account));
+        }
     }
 
     fn add(&self, home: &Arc<Home>) {

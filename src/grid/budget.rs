@@ -161,11 +161,24 @@ impl Pool {
         }
         self.arena.trim();
         if self.is_scattered() {
-            move_all();
-            self.arena.trim();
-            self.scattered_for_good
-                .store(self.scattered_bytes(), Ordering::Relaxed);
+            self.move_locked(move_all);
         }
+    }
+
+    /// As [`Pool::compact`], but whether there is much to be had or not; gives back what else is free, too.
+    pub(super) fn gather(&self, move_all: impl FnOnce()) {
+        let one_at_a_time = self.compacting.lock();
+        self.arena.trim();
+        self.move_locked(move_all);
+        drop(one_at_a_time);
+        self.trim_heap();
+    }
+
+    fn move_locked(&self, move_all: impl FnOnce()) {
+        move_all();
+        self.arena.trim();
+        self.scattered_for_good
+            .store(self.scattered_bytes(), Ordering::Relaxed);
     }
 
     /// Free bytes on pages that are in use or warm.

@@ -171,6 +171,15 @@ impl Grid {
         self.pool.arena.trim()
     }
 
+    /// Brings small blocks together on as few pages as they need, and gives all free memory back to the system now;
+    /// returns how many bytes of the arena that freed. Takes time in proportion to all blocks, which others may use
+    /// meanwhile.
+    pub fn gather(&self) -> u64 {
+        let before = self.resident_bytes();
+        self.homes.gather(&self.pool);
+        before.saturating_sub(self.resident_bytes())
+    }
+
     /// Verifies every structure: free sets against blocks, index maps against blocks, figures against sums.
     ///
     /// Others may work meanwhile. Then figures and blocks are compared again until they hold still.

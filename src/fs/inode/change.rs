@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Inode, Meta, NewInode};
-use crate::extent::{Content, Reading, Settled};
+use crate::extent::{Content, Merged, Reading, Settled};
 use crate::fs::backlog::Backlog;
 use crate::fs::directory::{Entries, Target, entry_cost};
 use crate::fs::snapshot::history::History;
@@ -17,6 +17,7 @@ use crate::fs::snapshot::place::is_shown;
 use crate::fs::snapshot::record::Record;
 use crate::fs::table::{Reservation, Table};
 use crate::grid::Namespace;
+use crate::range::ByteRange;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
 
@@ -165,6 +166,20 @@ impl<'v> Change<'v> {
         let meta = inode.meta.lock();
         let has_name = meta.nlink > 0;
         has_name.then(|| file.content.write().settle(namespace, reading))
+    }
+
+    /// Merges extents of a file in a region (see [`Content::merge`]). `None` where the file has no name any more, and is
+    /// about to go. As for [`Change::settle`], the inode need not be kept.
+    pub(in crate::fs) fn merge(
+        &self,
+        inode: &Inode,
+        namespace: &Arc<Namespace>,
+        region: ByteRange,
+    ) -> Option<Merged> {
+        let file = inode.file().ok()?;
+        let meta = inode.meta.lock();
+        let has_name = meta.nlink > 0;
+        has_name.then(|| file.content.write().merge(namespace, region))
     }
 
     /// The snapshots that there are while the change runs.

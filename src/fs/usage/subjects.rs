@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::states::States;
 use crate::fs::snapshot::frozen::Frozen;
 use crate::fs::snapshot::list::{Snapshot, Snapshots};
-use crate::fs::snapshot::place::Place;
+use crate::fs::snapshot::place::{Place, is_shown};
 use crate::fs::volume::Volume;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
@@ -129,6 +129,31 @@ impl Names {
         let cover = self.of(state).iter().find(|cover| cover.subject == subject);
         cover.map_or(0, |cover| cover.names)
     }
+}
+
+/// The numbers of the regular files below the subjects, each once, ascending.
+///
+/// # Errors
+/// As [`Volume::usage`]; `ReadOnly` for what is in a snapshot.
+pub(in crate::fs) fn living_files(volume: &Volume, subjects: &[Subject]) -> Result<Vec<Ino>> {
+    let _managing = volume.managing.lock();
+    // As for the usage, nobody waits for the gate alone meanwhile.
+    let snapshots = volume.snapshots.read();
+    let trees = Trees {
+        volume,
+        snapshots: &snapshots,
+    };
+    let mut found = Vec::new();
+    for subject in subjects {
+        let (Subject::Tree(ino) | Subject::Name { dir: ino, .. }) = subject;
+        if is_shown(*ino) {
+            return Err(Error::new(ErrorKind::ReadOnly, "a snapshot cannot be changed"));
+        }
+        trees.each_file(&trees.root(subject)?, &mut |file| found.push(file))?;
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 /// What a subject turns out to be. Numbers are those that are shown.

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, ExportRequest, GetWhat, PutHow, Request,
-    SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply, receive, send,
+    Answer, BlockKey, CheckReply, CloneRequest, DefragReply, DifferenceReply, ExportRequest, GetWhat, PutHow,
+    Request, ScatteredReply, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest, UsageReply,
+    receive, send,
 };
 use super::socket::{DeviceNumber, candidates};
 use crate::error::{Error, ErrorKind, Result};
@@ -183,6 +184,40 @@ impl Client {
     pub fn seal(&mut self) -> Result<SealReply> {
         match self.ask(&Request::Seal, &[])? {
             (Answer::Sealed(reply), _) => Ok(reply),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Which files, of those below the subjects, have something to be brought together.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale` and `NotDirectory` for what is there no more; `ReadOnly` for what is in a snapshot; `TooLarge`
+    /// where one answer does not hold it.
+    pub fn scattered(&mut self, subjects: &[SubjectRequest]) -> Result<ScatteredReply> {
+        let subjects = serde_json::to_vec(subjects).map_err(|source| nonsense().with_source(source))?;
+        let (_, payload) = self.ask(&Request::Scattered, &subjects)?;
+        serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
+    }
+
+    /// Brings together what is scattered in files, the first from an offset on, for a moment.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection breaks.
+    pub fn defragment(&mut self, files: &[u64], offset: u64) -> Result<DefragReply> {
+        let files = serde_json::to_vec(files).map_err(|source| nonsense().with_source(source))?;
+        match self.ask(&Request::Defragment { offset }, &files)? {
+            (Answer::Defragmented(reply), _) => Ok(reply),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Brings small blocks together, and gives free memory back to the system; returns how many bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` where the connection breaks.
+    pub fn gather(&mut self) -> Result<u64> {
+        match self.ask(&Request::Gather, &[])? {
+            (Answer::Gathered { bytes }, _) => Ok(bytes),
             _ => Err(nonsense()),
         }
     }

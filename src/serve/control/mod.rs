@@ -1,4 +1,5 @@
-//! The control socket: what `okapi stat`, `check`, `clone`, `du`, `grid`, `snapshot` and `export` ask of a mounted drive.
+//! The control socket: what `okapi stat`, `check`, `clone`, `defrag`, `du`, `grid`, `snapshot` and `export` ask of a
+//! mounted drive.
 //!
 //! Only the drive's owner and root may connect. The socket is named after the mount's device number, which no two
 //! living mounts share, so that it is found without touching the mount, which may be dead.
@@ -13,9 +14,9 @@ mod tests;
 
 pub use client::{Client, RunningExport};
 pub use protocol::{
-    BlockKey, CheckReply, CloneRequest, DifferenceReply, ExportRequest, FileUsageReply, GetWhat, ListenAt,
-    NamespaceReply, PathReply, PutHow, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest,
-    UsageReply,
+    BlockKey, CheckReply, CloneRequest, DefragReply, DifferenceReply, ExportRequest, FileUsageReply, GetWhat,
+    ListenAt, NamespaceReply, PathReply, PutHow, ScatteredReply, SealReply, SnapshotDeed, SnapshotReply,
+    StatReply, SubjectRequest, UsageReply,
 };
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Export, Service};

@@ -62,6 +62,14 @@ pub(super) enum Request {
     Seal,
     /// Show images to other programs while the connection lasts; answered by [`Answer::Exported`].
     Export(ExportRequest),
+    /// Which files are scattered. The payload is JSON, an array of [`SubjectRequest`]; answered by [`Answer::Done`] with a
+    /// payload: JSON, a [`ScatteredReply`].
+    Scattered,
+    /// Bring together what is scattered in files, the first from an offset on, as long as a step may take. The payload is
+    /// JSON, an array of inode numbers; answered by [`Answer::Defragmented`].
+    Defragment { offset: u64 },
+    /// Bring small blocks together, and give free memory back to the system; answered by [`Answer::Gathered`].
+    Gather,
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }
@@ -161,6 +169,10 @@ pub(super) enum Answer {
     Keys(Vec<BlockKey>),
     Snapshots(Vec<SnapshotReply>),
     Sealed(SealReply),
+    Defragmented(DefragReply),
+    Gathered {
+        bytes: u64,
+    },
     /// The address, as clients of the export write it.
     Exported(String),
     Failed {
@@ -263,6 +275,30 @@ pub struct SealReply {
     pub zero_bytes: u64,
     /// Memory that compression gave back, on a drive that compresses.
     pub compressed_bytes: u64,
+}
+
+/// What there may be to bring together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScatteredReply {
+    /// Regular files that were looked at.
+    pub files: u64,
+    /// Extents that they have.
+    pub extents: u64,
+    /// Inode numbers of those for which there may be something to do, and their lengths in bytes.
+    pub scattered: Vec<(u64, u64)>,
+}
+
+/// What one step of bringing together has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefragReply {
+    /// Files that are done: the first ones of those that were given.
+    pub done: usize,
+    /// Where to go on in the file behind them.
+    pub offset: u64,
+    /// How many extents fewer there are.
+    pub extents: u64,
+    /// Memory that this freed.
+    pub freed_bytes: u64,
 }
 
 /// A snapshot.

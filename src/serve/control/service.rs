@@ -4,9 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::protocol::{
-    Answer, BlockKey, CheckReply, CloneRequest, DifferenceReply, ExportRequest, FileUsageReply, GetWhat,
-    NamespaceReply, PutHow, Request, SealReply, SnapshotDeed, SnapshotReply, StatReply, SubjectRequest,
-    UsageReply,
+    Answer, BlockKey, CheckReply, CloneRequest, DefragReply, DifferenceReply, ExportRequest, FileUsageReply,
+    GetWhat, NamespaceReply, PutHow, Request, ScatteredReply, SealReply, SnapshotDeed, SnapshotReply,
+    StatReply, SubjectRequest, UsageReply,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{CloneSnapshot, Difference, FileUsage, Subject, Volume};
@@ -100,6 +100,11 @@ impl Service {
             Request::Clone(clone) => self.clone_snapshot(clone)?,
             Request::Usage => return Ok((Answer::Done, self.usage(payload)?)),
             Request::Seal => Answer::Sealed(self.seal()),
+            Request::Scattered => return Ok((Answer::Done, self.scattered(payload)?)),
+            Request::Defragment { offset } => self.defragment(*offset, payload)?,
+            Request::Gather => Answer::Gathered {
+                bytes: self.volume.gather(),
+            },
             // Those last as long as their connection, which the server keeps.
             Request::AwaitEnd | Request::Export(_) => Answer::Done,
         };
@@ -278,15 +283,40 @@ impl Service {
     }
 
     fn usage(&self, subjects: &[u8]) -> Result<Vec<u8>> {
-        let subjects: Vec<SubjectRequest> = serde_json::from_slice(subjects).map_err(|source| {
-            Error::new(ErrorKind::InvalidArgument, "not a list of subjects").with_source(source)
-        })?;
-        let subjects: Vec<Subject> = subjects.into_iter().map(subject).collect();
-        let report = self.volume.usage(&subjects)?;
+        let report = self.volume.usage(&subjects_of(subjects)?)?;
         to_json(&UsageReply {
             each: report.each.into_iter().map(usage_reply).collect(),
             total: usage_reply(report.total),
         })
+    }
+
+    fn scattered(&self, subjects: &[u8]) -> Result<Vec<u8>> {
+        let found = self.volume.scattered(&subjects_of(subjects)?)?;
+        let bytes = to_json(&ScatteredReply {
+            files: found.files,
+            extents: found.extents,
+            scattered: found.scattered.iter().map(|(ino, len)| (ino.0, *len)).collect(),
+        })?;
+        if bytes.len() > CONTROL_PAYLOAD_MAX {
+            let context = format!(
+                "{} files are too many for one answer\nhint: name directories, one after the other",
+                found.scattered.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, context));
+        }
+        Ok(bytes)
+    }
+
+    fn defragment(&self, offset: u64, files: &[u8]) -> Result<Answer> {
+        let files: Vec<u64> = from_json(files, "not a list of inode numbers")?;
+        let files: Vec<Ino> = files.into_iter().map(Ino).collect();
+        let step = self.volume.defragment(&files, offset);
+        Ok(Answer::Defragmented(DefragReply {
+            done: step.done,
+            offset: step.offset,
+            extents: step.merged.extents,
+            freed_bytes: step.merged.freed_bytes,
+        }))
     }
 
     fn existing(&self, name: &str) -> Result<Arc<Namespace>> {
@@ -321,6 +351,16 @@ fn namespace_reply(namespace: &Namespace) -> NamespaceReply {
 fn to_json(reply: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(reply)
         .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot write JSON").with_source(source))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8], complaint: &'static str) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|source| Error::new(ErrorKind::InvalidArgument, complaint).with_source(source))
+}
+
+fn subjects_of(payload: &[u8]) -> Result<Vec<Subject>> {
+    let subjects: Vec<SubjectRequest> = from_json(payload, "not a list of subjects")?;
+    Ok(subjects.into_iter().map(subject).collect())
 }
 
 fn subject(request: SubjectRequest) -> Subject {
