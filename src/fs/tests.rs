@@ -1,6 +1,7 @@
 //! Behaviour of the volume through the `Vfs` trait.
 
 mod compress;
+mod defrag;
 mod forks;
 mod seal;
 mod snapshots;

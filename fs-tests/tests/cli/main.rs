@@ -5,6 +5,7 @@ mod blocks;
 mod clone;
 mod compressing;
 mod dedup;
+mod defrag;
 mod du;
 mod lifecycle;
 mod mounting;

@@ -8,7 +8,7 @@ use fs_tests::model::{Answer, Model, Op, Outcome, Times};
 use fs_tests::vfs_driver::VfsDriver;
 use nix::errno::Errno;
 use okapi::clock::ManualClock;
-use okapi::fs::{Dedup, Volume, VolumeConfig};
+use okapi::fs::{Dedup, Subject, Volume, VolumeConfig};
 use okapi::grid::{Grid, GridConfig, Usage};
 use okapi::vfs::{Ino, Vfs};
 
@@ -56,6 +56,20 @@ impl Bench {
             refused: Cell::new(0),
             removals: Cell::new(0),
         }
+    }
+
+    /// Defragments all files; how many extents fewer there are.
+    pub(crate) fn defragment(&self) -> u64 {
+        let found = self.volume.scattered(&[Subject::Tree(Ino::ROOT)]);
+        let found = found.expect("the root is there").scattered;
+        let files: Vec<Ino> = found.into_iter().map(|(ino, _)| ino).collect();
+        let (mut rest, mut offset, mut merged) = (files.as_slice(), 0, 0);
+        while !rest.is_empty() {
+            let step = self.volume.defragment(rest, offset);
+            merged += step.merged.extents;
+            (rest, offset) = (&rest[step.done..], step.offset);
+        }
+        merged
     }
 
     pub(crate) fn compare(&self, model: &Model, driver: &VfsDriver<'_>) -> Result<(), String> {

@@ -23,7 +23,7 @@ fn play(
     let mut model = Model::default();
     let mut shelf = Shelf::default();
     model.punches_may_keep_memory = setup.size_bytes == TINY.size_bytes;
-    let (mut count, mut shared) = (0, 0);
+    let (mut count, mut shared, mut merged) = (0, 0, 0);
     while let Some(step) = next(&model, &shelf) {
         log.push(step.clone());
         match &step {
@@ -33,6 +33,7 @@ fn play(
         .map_err(|error| format!("{step:?}: {error}"))?;
         count += 1;
         if setup.seal_every > 0 && count % setup.seal_every == 0 {
+            merged += bench.defragment();
             shared += bench.volume.seal_all().shared_blocks;
         }
         if count % setup.compare_every == 0 {
@@ -44,7 +45,7 @@ fn play(
     }
     bench.compare(&model, &driver)?;
     println!(
-        "{count} operations, {} of them refused for want of room; {shared} blocks shared; {shelf}",
+        "{count} operations, {} of them refused for want of room; {shared} blocks shared, {merged} extents merged; {shelf}",
         bench.refused.get()
     );
     if (setup.size_bytes < ROOMY.size_bytes || setup.inodes_max.is_some())
@@ -55,6 +56,9 @@ fn play(
     }
     if setup.seal_every > 0 && count > 20_000 && shared == 0 {
         return Err("no equal blocks were found: the run shows nothing about sharing them".into());
+    }
+    if setup.seal_every > 0 && count > 20_000 && setup.block_size > 4096 && merged == 0 {
+        return Err("no extents were merged: the run shows nothing about defragmentation".into());
     }
     shelf.clear(&bench)?;
     bench.clear(&mut driver)
