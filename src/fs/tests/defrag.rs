@@ -3,6 +3,7 @@
 use super::*;
 use crate::extent::Merged;
 use crate::fs::{Sealer, Subject};
+use crate::limits::DEFRAG_STEP_BYTES;
 
 const LEN: usize = 1 << 20;
 const PAGES: usize = LEN / 4096;
@@ -128,6 +129,31 @@ fn defragmentation_keeps_no_records() {
     assert_eq!(defragment(&fixture).extents, 15);
     assert_eq!(fixture.volume.list_snapshots()[0].changed_inodes, 0);
     assert_eq!(fixture.volume.diff("one", None).unwrap(), []);
+}
+
+#[test]
+fn a_step_has_a_bound_and_the_next_one_goes_on_behind_it() {
+    let fixture = Fixture::new(1 << 26);
+    let files = ["a", "b"].map(|name| fixture.file(Ino::ROOT, name));
+    let regions = DEFRAG_STEP_BYTES >> 16;
+    for (file, regions) in [(files[0], regions + 5), (files[1], 1)] {
+        for region in 0..regions {
+            for page in [1, 0] {
+                fixture.write(file, (region << 16) + page * 4096, &[7; 4096]);
+            }
+        }
+    }
+    let first = fixture.volume.defragment(&files, 0);
+    assert_eq!(first.done, 0);
+    assert_eq!(first.offset >> 16, first.merged.extents);
+    assert!(
+        (regions - 1..=regions).contains(&first.merged.extents),
+        "{first:?}"
+    );
+    let second = fixture.volume.defragment(&files, first.offset);
+    assert_eq!((second.done, second.offset), (2, 0));
+    assert_eq!(first.merged.extents + second.merged.extents, regions + 6);
+    assert_eq!(fixture.volume.defragment(&files, 0).merged, Merged::default());
 }
 
 #[test]
