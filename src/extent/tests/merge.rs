@@ -200,7 +200,7 @@ fn memory_that_was_asked_for_ahead_stays() {
     content.set_len(BLOCK);
     assert_pattern(&content, 0, 4096);
     assert_zeros(&content, 4096, BLOCK - 4096);
-    assert_eq!(content.next_compressible(range(0, BLOCK)).is_some(), false);
+    assert!(content.next_compressible(range(0, BLOCK)).is_none());
 }
 
 #[test]
