@@ -24,7 +24,7 @@
 //! # Lock order
 //! ```text
 //! managing (Volume)    one of these at a time: making, deleting, cloning and going back to a snapshot, the check, the
-//!    |                 usage
+//!    |                 usage, the look for scattered files
 //!    |
 //! snapshots (Volume)   shared: an operation that changes something, or reads a snapshot
 //!    |                 exclusive: a snapshot comes or goes, or is gone back to, and the check

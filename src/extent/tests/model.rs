@@ -646,8 +646,10 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         "{} overlays were seen, {} blocks shared, {} emptied, {} extents merged",
         run.overlays, run.shared, run.emptied, run.merged
     );
-    let can_merge = u64::from(block_size) > PAGE_SIZE && ops >= 1000;
-    assert_eq!(run.merged > 0, can_merge, "merging is to be tested");
+    match u64::from(block_size) > PAGE_SIZE {
+        true => assert!(run.merged > 0 || ops < 20_000, "merging is to be tested"),
+        false => assert_eq!(run.merged, 0, "an extent has a page at most"),
+    }
     assert!(run.overlays > ops / 1000, "overlays are to be tested");
     assert!(run.shared > 0 && run.emptied > 0, "sealing is to be tested");
     drop(run);

@@ -156,6 +156,46 @@ fn a_step_has_a_bound_and_the_next_one_goes_on_behind_it() {
     assert_eq!(fixture.volume.defragment(&files, 0).merged, Merged::default());
 }
 
+/// Writes, makes snapshots and goes back to some of them, and looks at the bytes each time; what they are at last.
+fn rewrite(fixture: &Fixture, file: Ino, mut expected: Vec<u8>) -> Vec<u8> {
+    for round in 0..20 {
+        let name = format!("snapshot{round}");
+        fixture.volume.create_snapshot(&name).unwrap();
+        let before = expected.clone();
+        for step in 0..64 {
+            let at = (step * 37 + round) % PAGES * 4096;
+            let page = [(round + step) as u8 | 1; 4096];
+            fixture.write(file, at as u64, &page);
+            expected[at..at + 4096].copy_from_slice(&page);
+        }
+        assert!(fixture.read(file) == expected);
+        if round % 2 == 1 {
+            fixture.volume.rollback(&name).unwrap();
+            expected = before;
+            assert!(fixture.read(file) == expected);
+        }
+        fixture.volume.delete_snapshot(&name).unwrap();
+    }
+    expected
+}
+
+#[test]
+fn whoever_writes_meanwhile_reads_what_was_written() {
+    let fixture = Fixture::new(1 << 24);
+    let (base, clone, expected) = shattered(&fixture);
+    remove(&fixture, "base", base);
+    let expected = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| rewrite(&fixture, clone, expected));
+        while !writer.is_finished() {
+            assert_eq!(fixture.volume.defragment(&[clone], 0).done, 1);
+        }
+        writer.join().unwrap()
+    });
+    defragment(&fixture);
+    assert!(fixture.read(clone) == expected);
+    assert_eq!((extents(&fixture, clone), held(&fixture)), (16, LEN as u64));
+}
+
 #[test]
 fn what_cannot_be_defragmented_is_refused_or_left_alone() {
     let fixture = Fixture::new(1 << 24);
