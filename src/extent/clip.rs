@@ -115,7 +115,7 @@ impl Content {
         let is_behind = |extent: &Extent| extent.end() > clip.range.end;
         offset == clip.range.start
             && !clip.is_empty()
-            && clip.source.len - clip.range.end <= REST_MAX * clip.len()
+            && clip.source.len - clip.range.end <= clip.len().saturating_mul(REST_MAX)
             && self.len <= clip.range.end
             && !self.map.at_or_before(u64::MAX).is_some_and(is_behind)
             && self.is_same_until(&clip.source, offset)
