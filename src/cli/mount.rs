@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     allow_other: Option<bool>,
     /// How the kernel's requests come: auto, uring or classic [default: auto]
     ///
-    /// io_uring answers small requests in about half the time of the classic device. `auto` takes it where the kernel
+    /// io_uring answers small requests in two thirds of the classic device's time. `auto` takes it where the kernel
     /// offers it (Linux 6.14, switched on: `okapi doctor` tells); `uring` refuses to do without.
     #[arg(long, value_name = "WAY")]
     transport: Option<Transport>,
