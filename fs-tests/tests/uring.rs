@@ -178,7 +178,7 @@ fn mounting_fifty_times_leaves_no_thread_no_descriptor_and_no_mount() {
         return;
     }
     let dir = Scratch::new();
-    // what the libraries keep for good
+    // what the libraries keep for good, and threads that end: the system lists them a moment longer than they run
     TRANSPORTS
         .into_iter()
         .for_each(|transport| serve_once(dir.path(), transport));
@@ -189,7 +189,10 @@ fn mounting_fifty_times_leaves_no_thread_no_descriptor_and_no_mount() {
             .into_iter()
             .for_each(|transport| serve_once(dir.path(), transport));
     }
-    eventually("threads and descriptors are as before", || count() == before);
+    eventually("there are no more threads and descriptors than before", || {
+        let after = count();
+        after.0 <= before.0 && after.1 <= before.1
+    });
     let place = dir.path().to_str().unwrap();
     assert!(
         !fs::read_to_string("/proc/self/mountinfo")

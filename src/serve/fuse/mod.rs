@@ -60,7 +60,7 @@ struct Served {
     /// Number of queues of io_uring.
     queues: usize,
     notifier: Notifier,
-    _dropper: Dropper,
+    dropper: Dropper,
 }
 
 impl Session {
@@ -133,7 +133,7 @@ impl Session {
         KernelCaches::new(self.served.notifier.clone())
     }
 
-    /// Waits until the filesystem is unmounted, by whomever, and nobody uses it any more.
+    /// Waits until the filesystem is unmounted, by whomever, nobody uses it any more, and no thread of it is left.
     ///
     /// # Errors
     /// `Corrupt` where a serving thread failed.
@@ -141,7 +141,9 @@ impl Session {
         self.served.threads.join().map_err(|source| {
             let context = format!("serving {} failed", self.mountpoint.display());
             Error::new(ErrorKind::Corrupt, context).with_source(source)
-        })
+        })?;
+        self.served.dropper.join();
+        Ok(())
     }
 }
 
@@ -161,7 +163,7 @@ fn start(device: &OwnedFd, operations: &Arc<Operations>, wishes: Wishes) -> io::
         threads,
         queues,
         notifier,
-        _dropper: dropper,
+        dropper,
     })
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -90,6 +90,12 @@ impl PageCache {
         }
     }
 
+    /// Nobody shall wait any more.
+    fn close(&self) {
+        self.counts.lock().closed = true;
+        self.bell.notify_all();
+    }
+
     /// Waits until the bound is passed; the file whose pages shall go. `None` at the end.
     fn next(&self) -> Option<Ino> {
         let mut counts = self.counts.lock();
@@ -107,27 +113,40 @@ impl PageCache {
     }
 }
 
-/// A thread that has the kernel drop pages; ends on drop.
+/// A thread that has the kernel drop pages; told to end on drop.
 ///
 /// It is a thread of its own as the kernel waits for the pages' readers, which threads that serve have to answer.
-pub(super) struct Dropper(Arc<PageCache>);
+pub(super) struct Dropper {
+    cache: Arc<PageCache>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Dropper {
     pub(super) fn start(cache: &Arc<PageCache>, kernel: KernelCaches) -> io::Result<Self> {
         let watched = Arc::clone(cache);
-        thread::Builder::new().name("page-cache".into()).spawn(move || {
+        let thread = thread::Builder::new().name("page-cache".into()).spawn(move || {
             while let Some(ino) = watched.next() {
                 kernel.forget(&[Outdated::Inode(ino)]);
             }
         })?;
-        Ok(Self(Arc::clone(cache)))
+        Ok(Self {
+            cache: Arc::clone(cache),
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits until the thread has ended: for a filesystem that is unmounted, whose pages nobody reads any more.
+    pub(super) fn join(mut self) {
+        self.cache.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for Dropper {
     fn drop(&mut self) {
-        self.0.counts.lock().closed = true;
-        self.0.bell.notify_all();
+        self.cache.close();
     }
 }
 
@@ -162,7 +181,7 @@ mod tests {
         assert_eq!(cache.counts.lock().total, 4 * PAGE_SIZE);
         cache.enter(Ino(2), 0, 8 * PAGE);
         assert_eq!(cache.next(), Some(Ino(3)));
-        cache.counts.lock().closed = true;
+        cache.close();
         assert_eq!(cache.next(), None);
     }
 
