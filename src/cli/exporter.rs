@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::Images;
 use crate::serve::control::{DeviceNumber, Export, ExportRequest, ListenAt, SocketFile};
 use crate::serve::fuse::KernelCaches;
-use crate::serve::nbd::{Images, Listener, Server};
+use crate::serve::nbd::{Listener, Server};
 use crate::vfs::Vfs;
 
 /// Starts exports of one drive.

@@ -15,7 +15,7 @@ const RANKS: [(&str, usize); 13] = [
     ("extent", 2),
     ("store", 2),
     ("vfs", 3),
-    ("image", 3),
+    ("image", 4),
     ("fs", 4),
     ("serve", 5),
     ("cli", 6),

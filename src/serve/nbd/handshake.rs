@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::images::{Image, Images};
 use super::parse::{ClientOption, ContextQuery, Malformed, OptionHeader, Terms};
 use super::protocol::{
     ALLOCATION, ALLOCATION_ID, GREETING, client_flag, info, option, option_reply, transmission_flag,
 };
 use super::reply::send_option_reply;
 use crate::error::Error;
+use crate::image::{Image, Images};
 use crate::limits::{NBD_OPTION_MAX, NBD_OPTION_SKIP_MAX, NBD_REQUEST_MAX, PAGE_SIZE};
 
 /// Zeros behind the answer to EXPORT_NAME, for clients that want them.

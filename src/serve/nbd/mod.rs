@@ -9,7 +9,6 @@
 
 mod error;
 mod handshake;
-mod images;
 pub mod parse;
 pub mod protocol;
 mod reply;
@@ -17,6 +16,5 @@ mod server;
 mod socket;
 mod transmission;
 
-pub use images::Images;
 pub use server::Server;
 pub use socket::Listener;

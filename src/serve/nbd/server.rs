@@ -12,10 +12,10 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{debug, warn};
 
 use super::handshake::negotiate;
-use super::images::Images;
 use super::socket::{Listener, Stream, Timed};
 use super::transmission::Transmission;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::Images;
 use crate::limits::{NBD_CLOSING_SECS, NBD_CONNECTIONS_MAX, NBD_HANDSHAKE_SECS, NBD_HANDSHAKES_MAX};
 
 /// Wait after a connection that could not be accepted, for want of descriptors say.

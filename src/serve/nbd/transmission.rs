@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::trace_span;
 
 use super::handshake::Agreed;
-use super::images::Image;
 use super::parse::{Command, Request, Terms};
 use super::protocol::{ALLOCATION_ID, Code, STATE_HOLE_ZERO, chunk, command_flag};
 use super::reply::Outbox;
+use crate::image::Image;
 use crate::limits::{NBD_HOLE_STEP, NBD_PIECE_MAX, NBD_READ_AHEAD, NBD_REQUEST_MAX, NBD_RUNS_MAX};
 use crate::range::ByteRange;
 

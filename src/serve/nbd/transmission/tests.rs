@@ -5,12 +5,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::handshake::negotiate;
-use super::super::images::Images;
 use super::super::protocol::{OPTION_MAGIC, REQUEST_MAGIC, option};
 use super::*;
 use crate::clock::SystemClock;
 use crate::fs::{Volume, VolumeConfig};
 use crate::grid::{Grid, GridConfig};
+use crate::image::Images;
 use crate::vfs::{Caller, Ino, NewName, NewNode, Outdated, SetAttr, Vfs};
 
 const SIZE: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! The images of a drive: regular files in `images/`, found by name and kept while a client uses them.
+//! Images as disks: found by name, and kept while a client uses them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ pub struct Images {
 }
 
 /// Names of images, and where to go on behind them.
-pub(super) struct Names {
-    pub(super) names: Vec<Box<[u8]>>,
+pub(crate) struct Names {
+    pub(crate) names: Vec<Box<[u8]>>,
     /// `None` where there are no more.
-    pub(super) next: Option<u64>,
+    pub(crate) next: Option<u64>,
 }
 
 impl Images {
@@ -47,7 +47,7 @@ impl Images {
 
     /// Some names behind `cookie`, in the order of the directory; 0 begins. Names that are no text, which the protocol
     /// cannot tell, are left out.
-    pub(super) fn names(&self, cookie: u64) -> Result<Names> {
+    pub(crate) fn names(&self, cookie: u64) -> Result<Names> {
         let mut found = Names {
             names: Vec::new(),
             next: None,
@@ -71,7 +71,7 @@ impl Images {
     }
 
     /// The image of that name, or the only one where the name is empty; `None` where there is none.
-    pub(super) fn open(self: &Arc<Self>, name: &[u8]) -> Result<Option<Image>> {
+    pub(crate) fn open(self: &Arc<Self>, name: &[u8]) -> Result<Option<Image>> {
         if name.is_empty() {
             return match self.names(0)?.names.as_slice() {
                 [only] => self.open(only),
@@ -141,34 +141,34 @@ impl Drop for Held {
 }
 
 /// An image in use.
-pub(super) struct Image(Held);
+pub(crate) struct Image(Held);
 
 /// A run of bytes of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) end: u64,
-    pub(super) is_hole: bool,
+pub(crate) struct Run {
+    pub(crate) end: u64,
+    pub(crate) is_hole: bool,
 }
 
 impl Image {
     /// Bytes that the image had when it was looked up.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.0.attr.size
     }
 
-    pub(super) fn read_only(&self) -> bool {
+    pub(crate) fn read_only(&self) -> bool {
         self.0.images.read_only
     }
 
     /// Fills `out` from `offset` on. Behind the end of an image that was made shorter meanwhile there are zeros.
-    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let len = self.fs().read(self.ino(), offset, out)?;
         out[len..].fill(0);
         Ok(())
     }
 
     /// Writes all of `bytes`, or as many as fit and then fails; the caller tells of the change.
-    pub(super) fn write(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             // The writer is nobody who could keep set-user-ID bits.
             let written = self
@@ -181,7 +181,7 @@ impl Image {
     }
 
     /// Makes a range read as zeros; `keep` its memory, or give it back.
-    pub(super) fn zero(&self, range: ByteRange, keep: bool) -> Result<()> {
+    pub(crate) fn zero(&self, range: ByteRange, keep: bool) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
@@ -193,18 +193,18 @@ impl Image {
     }
 
     /// Tells other frontends that bytes have changed.
-    pub(super) fn tell_changed(&self, range: ByteRange) {
+    pub(crate) fn tell_changed(&self, range: ByteRange) {
         let ino = self.ino();
         (self.0.images.tell)(&[Outdated::Bytes { ino, range }]);
     }
 
     /// Where the first data of a range begins; its end where there is none.
-    pub(super) fn next_data(&self, range: ByteRange) -> Result<u64> {
+    pub(crate) fn next_data(&self, range: ByteRange) -> Result<u64> {
         self.seek(range, SeekTo::Data)
     }
 
     /// The data or hole that begins at the start of a range, as far as it lies in the range.
-    pub(super) fn run(&self, range: ByteRange) -> Result<Run> {
+    pub(crate) fn run(&self, range: ByteRange) -> Result<Run> {
         let data = self.next_data(range)?;
         if data > range.start {
             return Ok(Run {
