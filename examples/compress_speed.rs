@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use okapi::extent::Content;
-use okapi::grid::{Grid, GridConfig, Namespace, Press};
+use okapi::grid::{Codec, Grid, GridConfig, Namespace, Press};
 use okapi::limits::BLOCK_SIZE_DEFAULT;
 use okapi::range::ByteRange;
 
@@ -30,7 +30,9 @@ fn main() -> Result<(), Error> {
         let mut files = Vec::new();
         collect(directory, &mut files)?;
         println!("{}", directory.display());
-        Bench::new(&files)?.run()?;
+        for codec in [Codec::Lz4, Codec::Zstd] {
+            Bench::new(&files)?.run(codec)?;
+        }
     }
     Ok(())
 }
@@ -82,7 +84,7 @@ impl Bench {
         })
     }
 
-    fn run(&self) -> Result<(), Error> {
+    fn run(&self, codec: Codec) -> Result<(), Error> {
         println!(
             "  {} files, {:.1} MB; tmpfs takes {:.1} MB",
             self.contents.len(),
@@ -92,9 +94,9 @@ impl Bench {
         self.print_held("plain");
         self.read("plain");
         let started = Instant::now();
-        let packed = self.compress();
+        let packed = self.compress(codec);
         let seconds = started.elapsed().as_secs_f64();
-        println!("  compressing {:.0} MB/s", mega(packed) / seconds);
+        println!("  {codec:?}: compressing {:.0} MB/s", mega(packed) / seconds);
         self.print_held("compressed");
         self.read("compressed");
         self.grid.check()?;
@@ -115,8 +117,8 @@ impl Bench {
     }
 
     /// Compresses all that it pays for; how many bytes were tried.
-    fn compress(&self) -> u64 {
-        let mut press = Press::default();
+    fn compress(&self, codec: Codec) -> u64 {
+        let mut press = Press::new(codec);
         for content in &self.contents {
             let mut rest = ByteRange {
                 start: 0,

@@ -141,7 +141,13 @@ impl Drive {
     /// # Panics
     /// Where it finds something.
     pub fn check(&self) {
-        run(Command::new(binary()).arg("check").arg(self.path()));
+        run(&mut self.check_command());
+    }
+
+    fn check_command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("check").arg(self.path());
+        command
     }
 
     /// What `okapi stat --json` says.
@@ -158,6 +164,7 @@ impl Drive {
     /// # Panics
     /// Where it does not.
     pub fn unmount(mut self) {
+        self.check();
         run(Command::new(binary()).arg("umount").arg(self.path()));
         let status = wait(&mut self.daemon, PATIENCE).expect("the daemon ends after an unmount");
         assert!(status.success(), "the daemon ended with {status}");
@@ -186,11 +193,14 @@ impl Place for Drive {
     }
 }
 
+/// Unmounts, after a check of every structure: a test has passed only if its drive is sound.
 impl Drop for Drive {
     fn drop(&mut self) {
         if let Ok(Some(_)) = self.daemon.try_wait() {
             return;
         }
+        let is_in_order = !std::thread::panicking() && is_fuse(self.path());
+        let verdict = is_in_order.then(|| self.check_command().output());
         // in a test that failed files may still be open: then the mount goes when they do
         let clean = umount2(self.dir.path(), MntFlags::empty());
         if clean.is_err() {
@@ -200,6 +210,11 @@ impl Drop for Drive {
             let pid = Pid::from_raw(self.daemon.id().cast_signed());
             let _ = kill(pid, Signal::SIGKILL);
             let _ = self.daemon.wait();
+        }
+        if let Some(verdict) = verdict {
+            let output = verdict.expect("the program is there");
+            let found = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{found}");
         }
     }
 }
@@ -304,8 +319,8 @@ fn build_binary() -> PathBuf {
         .args([
             "build",
             "--quiet",
-            "--package",
-            "okapi-grid",
+            // with the features of `cargo test --workspace`: what that has compiled is not compiled again
+            "--workspace",
             "--bin",
             "okapi",
             "--target-dir",

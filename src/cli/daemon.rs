@@ -112,7 +112,7 @@ pub(super) fn serve(plan: &Plan, mountpoint: &Path, ready: impl FnOnce(String) -
     let volume = Volume::new(&grid, namespace, Arc::new(SystemClock), plan.volume())?;
     let _sealer = match (plan.dedup(), plan.compress()) {
         (Dedup::Off, Compress::Off) => None,
-        (Dedup::Off, Compress::Lz4) | (Dedup::Idle | Dedup::Inline, _) => Some(Sealer::start(&volume)?),
+        _ => Some(Sealer::start(&volume)?),
     };
     let session = Session::mount(&(Arc::clone(&volume) as Arc<dyn Vfs>), &plan.mount(mountpoint))?;
 

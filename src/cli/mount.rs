@@ -68,7 +68,7 @@ pub(super) struct Arguments {
     /// once, also where it is `off`.
     #[arg(long, value_name = "WHEN")]
     dedup: Option<Dedup>,
-    /// Whether files that were left alone for some seconds are held compressed: off or lz4 [default: off]
+    /// Whether files that were left alone for some seconds are held compressed: off, lz4 or zstd [default: off]
     ///
     /// Blocks are compressed where that saves a quarter of their memory or more, behind everything else. Reading what
     /// the kernel's cache has lost, and the first write to a file, take longer then; and a write may find the drive full

@@ -3,9 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
 
+use super::agree::agree;
 use super::directory::entry_cost;
 use super::inode::{Body, Directory, Inode};
 use super::snapshot;
@@ -14,11 +13,6 @@ use super::usage;
 use super::volume::Volume;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
-
-/// How often nodes are counted while files come to their end, and how long to wait in between.
-const NODE_ATTEMPTS: u32 = 50;
-/// See [`NODE_ATTEMPTS`].
-const NODE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a check went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +47,14 @@ impl Volume {
     /// # Errors
     /// `Corrupt`, naming the first rule that does not hold and where.
     pub fn check(&self) -> Result<CheckReport> {
+        self.check_and(|| Ok(()))
+    }
+
+    /// Verifies the volume and whatever lies below it, while both hold still.
+    ///
+    /// # Errors
+    /// As [`Volume::check`], and those of `below`.
+    pub fn check_and(&self, below: impl FnOnce() -> Result<()>) -> Result<CheckReport> {
         let _managing = self.managing.lock();
         let snapshots = self.snapshots.write();
         let _structure = self.structure.write();
@@ -70,24 +72,18 @@ impl Volume {
         tally.compare_totals(self)?;
         usage::check(self, &snapshots)?;
         self.check_nodes()?;
+        below()?;
         Ok(tally.report)
     }
 
     /// Compares what is charged for the nodes of extent maps with those in living files and records, shared ones once.
-    /// No change runs meanwhile. What ends just now is charged a moment longer than it is found, so it is looked again.
+    /// No change runs meanwhile.
     fn check_nodes(&self) -> Result<()> {
-        let (mut charged, mut counted) = (0, 0);
-        for _ in 0..NODE_ATTEMPTS {
-            charged = self.namespace.node_bytes();
-            counted = self.count_nodes();
-            if charged == counted {
-                return Ok(());
-            }
-            thread::sleep(NODE_PAUSE);
-        }
-        Err(corrupt(format!(
-            "{charged} bytes charged for nodes of extent maps, {counted} counted"
-        )))
+        agree(|| (self.namespace.node_bytes(), self.count_nodes())).map_err(|(charged, counted)| {
+            corrupt(format!(
+                "{charged} bytes charged for nodes of extent maps, {counted} counted"
+            ))
+        })
     }
 
     fn count_nodes(&self) -> u64 {

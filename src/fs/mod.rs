@@ -50,10 +50,11 @@
 //! is swapped.
 
 mod acl;
+mod agree;
 mod attributes;
 mod backlog;
 mod check;
-mod compressor;
+mod compress;
 mod dedup;
 mod defrag;
 mod directory;
@@ -74,7 +75,7 @@ mod xattr_store;
 mod tests;
 
 pub use check::CheckReport;
-pub use compressor::Compress;
+pub use compress::Compress;
 pub use dedup::Dedup;
 pub use defrag::{DefragStep, ScatteredFiles};
 pub use sealer::{SealReport, Sealer};

@@ -1,6 +1,6 @@
 //! Deduplication: contents that were left alone are sealed, so that equal blocks are held once.
 //!
-//! A thread of the lowest priority does it block by block; between two of its short looks at a content no lock is held.
+//! Then the blocks are compressed, where the volume does so. A thread of the lowest priority does it block by block; between two of its short looks at a content no lock is held.
 //! What snapshots have kept is not sealed by itself: it shares the blocks that the living content had, and those were
 //! sealed unless they were changed at once.
 
@@ -9,11 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::backlog::Backlog;
-use super::compressor::{Compress, compress_file};
 use super::dedup::Dedup;
 use super::inode::Inode;
 use super::volume::Volume;
-use crate::extent::{Reading, SealWalk, Settled};
+use crate::extent::{Packed, Reading, SealWalk, Settled};
 use crate::grid::Press;
 use crate::limits::{FILE_SIZE_MAX, SEAL_IDLE_MS};
 use crate::range::ByteRange;
@@ -115,7 +114,7 @@ struct Rounds {
 impl Rounds {
     fn run(&self) {
         give_way();
-        let mut press = Press::default();
+        let mut press = self.volume.upgrade().and_then(|volume| volume.press());
         while self
             .backlog
             .rest(Duration::from_millis(SEAL_IDLE_MS))
@@ -126,7 +125,7 @@ impl Rounds {
             };
             for ino in volume.ripe() {
                 if let Ok(inode) = volume.table.get(ino) {
-                    volume.settle_file(&inode, &mut press, || !self.backlog.is_stopped());
+                    volume.settle_file(&inode, press.as_mut(), || !self.backlog.is_stopped());
                 }
                 self.backlog.note_done();
             }
@@ -145,12 +144,12 @@ impl Volume {
     /// Seals all files, and compresses them if the volume does so, now; returns when it is done. Others work meanwhile.
     pub fn seal_all(&self) -> SealReport {
         self.backlog.clear();
-        let (mut report, mut press) = (SealReport::default(), Press::default());
+        let (mut report, mut press) = (SealReport::default(), self.press());
         for ino in self.table.numbers(|inode| inode.require_file().is_ok()) {
             if let Ok(inode) = self.table.get(ino) {
                 inode.mark.clear();
                 let mut sealed = self.seal_file(&inode, WHOLE, || true);
-                sealed.compressed_bytes = self.compress_file(&inode, &mut press, || true);
+                sealed.compressed_bytes = self.compress_file(&inode, press.as_mut(), || true);
                 report.merge(&sealed);
             }
         }
@@ -159,7 +158,7 @@ impl Volume {
 
     /// Does what is to be done with a file that was left alone. Blocks are sealed as merging has left them: what was
     /// whole elsewhere is then found whole.
-    fn settle_file(&self, inode: &Arc<Inode>, press: &mut Press, go_on: impl Fn() -> bool) {
+    fn settle_file(&self, inode: &Arc<Inode>, press: Option<&mut Press>, go_on: impl Fn() -> bool) {
         self.merge_file(inode, 0, |_| go_on());
         if self.dedup != Dedup::Off {
             self.seal_file(inode, WHOLE, &go_on);
@@ -167,13 +166,34 @@ impl Volume {
         self.compress_file(inode, press, go_on);
     }
 
-    /// Compresses a file if the volume does so; how much memory that saves. Blocks that turned out to be equal are held
-    /// once by now.
-    fn compress_file(&self, inode: &Inode, press: &mut Press, go_on: impl Fn() -> bool) -> u64 {
-        match self.compress {
-            Compress::Off => 0,
-            Compress::Lz4 => compress_file(&self.snapshots, inode, press, go_on),
+    /// What compresses blocks, if the volume does so.
+    fn press(&self) -> Option<Press> {
+        self.compress.codec().map(Press::new)
+    }
+
+    /// Compresses the blocks of a file for which it pays, one by one, as long as `go_on` says so; returns the bytes of
+    /// memory that this saves. Blocks that turned out to be equal are held once by now.
+    ///
+    /// It changes nothing that anybody sees, so no inode is kept for it: what snapshots have kept shares the blocks. It
+    /// passes the gate with each block all the same, because a check compares sums of memory and goes through blocks twice
+    /// for that.
+    pub(super) fn compress_file(
+        &self,
+        inode: &Inode,
+        press: Option<&mut Press>,
+        go_on: impl Fn() -> bool,
+    ) -> u64 {
+        let (mut rest, mut saved) = (WHOLE, 0);
+        let Some(press) = press else { return 0 };
+        while go_on()
+            && let Some(packed) = pack_next(inode, &mut rest, press)
+        {
+            let _change = self.change();
+            let Ok(content) = inode.content() else { break };
+            let compressed = packed.and_then(|packed| content.compress(packed, press));
+            saved += compressed.unwrap_or(0);
         }
+        saved
     }
 
     /// Seals the whole blocks that a write has left in a range.
@@ -225,4 +245,15 @@ fn read_next(inode: &Inode, walk: &SealWalk) -> Option<(Reading, u32)> {
     drop(content);
     let len = unsealed.block_len();
     Some((unsealed.read(), len))
+}
+
+/// Packs the first block in the range that may be worth it, and cuts the range behind it; `None` where there is no such
+/// block. A writer without memory to copy the block waits for that.
+fn pack_next(inode: &Inode, range: &mut ByteRange, press: &mut Press) -> Option<Option<Packed>> {
+    let content = inode.content().ok()?;
+    let _reading = inode.readers.read();
+    let block = content.next_compressible(*range)?;
+    drop(content);
+    range.start = block.end();
+    Some(block.pack(press))
 }

@@ -19,25 +19,18 @@ mod states;
 mod subjects;
 
 use std::collections::HashMap;
-use std::thread;
-use std::time::Duration;
 
 use self::sharing::Sharing;
 use self::states::States;
 use self::subjects::Names;
 pub use self::subjects::Subject;
 pub(super) use self::subjects::living_files;
+use super::agree::agree;
 use super::snapshot::list::Snapshots;
 use super::snapshot::place::Place;
 use super::volume::Volume;
 use crate::vfs::Ino;
 use crate::{Error, ErrorKind, Result};
-
-/// How often the blocks of a volume are counted that hold more than its files account for: what was let go of may not
-/// have ended yet.
-const ATTEMPTS: u32 = 12;
-/// Wait after the first of them; each next one is twice as long.
-const PAUSE: Duration = Duration::from_micros(500);
 
 /// What regular files take. Metadata is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,17 +143,10 @@ pub(super) fn check(volume: &Volume, snapshots: &Snapshots) -> Result<()> {
     compare_lent(volume, counted)
 }
 
-/// Compares the memory of all lent blocks with what files hold. Whoever has just let go of a content, or reads bytes that
-/// were replaced, holds more for a moment: so a difference counts only if it lasts.
+/// Compares the memory of all lent blocks with what files hold.
 fn compare_lent(volume: &Volume, counted: u64) -> Result<()> {
-    let mut lent = 0;
-    for attempt in 0..ATTEMPTS {
-        lent = volume.namespace.lent_bytes();
-        if lent == counted {
-            return Ok(());
-        }
-        thread::sleep(PAUSE * (1 << attempt));
-    }
-    let context = format!("files hold {counted} bytes, blocks that are lent to them {lent}");
-    Err(Error::new(ErrorKind::Corrupt, context))
+    agree(|| (volume.namespace.lent_bytes(), counted)).map_err(|(lent, _)| {
+        let context = format!("files hold {counted} bytes, blocks that are lent to them {lent}");
+        Error::new(ErrorKind::Corrupt, context)
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::backlog::Backlog;
-use super::compressor::Compress;
+use super::compress::Compress;
 use super::dedup::Dedup;
 use super::inode::change::{Books, Change, Gate, Structure};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
@@ -38,7 +38,7 @@ pub struct VolumeConfig {
     pub gid: u32,
     /// When equal blocks are looked for. Whoever sets `Idle` or `Inline` starts a [`Sealer`](super::Sealer) too.
     pub dedup: Dedup,
-    /// How blocks are held that were left alone. Whoever sets `Lz4` starts a [`Sealer`](super::Sealer) too.
+    /// How blocks are held that were left alone. Whoever compresses starts a [`Sealer`](super::Sealer) too.
     pub compress: Compress,
 }
 

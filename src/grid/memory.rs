@@ -10,7 +10,7 @@ use super::budget::Account;
 use super::class::{Class, class_bytes};
 use super::figures::Compressed;
 use super::index::{Slice, end_in_block};
-use super::press::{self, Pressed};
+use super::press::{self, Packed, Pressed};
 use crate::Result;
 
 /// Bytes that can be read by many and written in place by one.
@@ -324,9 +324,9 @@ impl Stored {
     }
 
     /// Puts the compressed form in the place of the plain bytes.
-    fn pack(&mut self, account: &Account, packed: &[u8]) -> Result<()> {
-        let mut slot = account.take_slot(press::class_of(packed.len()), self.class())?;
-        press::lay_out(packed, account.arena().bytes_mut(&mut slot));
+    fn pack(&mut self, account: &Account, packed: Packed<'_>) -> Result<()> {
+        let mut slot = account.take_slot(packed.class(), self.class())?;
+        packed.lay_out(account.arena().bytes_mut(&mut slot));
         if let Some(old) = self.slot.replace(slot) {
             account.return_replaced(old);
         }

@@ -41,6 +41,7 @@ mod budget;
 mod charge;
 mod check;
 mod class;
+mod codec;
 mod figures;
 #[allow(clippy::module_inception)]
 mod grid;
@@ -60,6 +61,7 @@ pub use block::Block;
 pub use budget::Usage;
 pub use charge::Charge;
 pub use class::class_bytes;
+pub use codec::Codec;
 pub use grid::{Grid, GridConfig};
 pub use index::{BlockIndex, Slice};
 pub use namespace::Namespace;

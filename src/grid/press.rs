@@ -1,9 +1,10 @@
 //! The compressed form of a block's bytes: how it is made, laid out and read.
 //!
 //! ```text
-//! slot   0..4    length of the packed bytes, u32 little-endian
+//! slot   0..3    length of the packed bytes, little-endian
+//!        3       the codec's tag
 //!        4..12   stamp, u64 little-endian
-//!        12..    packed bytes: an LZ4 block of the bytes that the block stored when it was compressed
+//!        12..    packed bytes: what the codec has made of the bytes that the block stored when it was compressed
 //! ```
 //!
 //! A stamp is used once in the life of the process, and what has it never changes: who has unpacked it before knows the
@@ -12,12 +13,14 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
-
 use super::class::{Class, class_bytes};
-use crate::limits::{COMPRESS_MIN, COMPRESS_SAVING};
+use super::codec::{Codec, Packer, Unpacker};
+use crate::limits::{BLOCK_SIZE_MAX, COMPRESS_MIN, COMPRESS_SAVING};
 
 const HEADER: usize = 12;
+/// Bytes of the length, which is that of a block at most.
+const LENGTH: usize = 3;
+const _: () = assert!((BLOCK_SIZE_MAX as u64) < 1 << (8 * LENGTH));
 
 /// Packs the bytes of blocks, one after the other.
 ///
@@ -28,7 +31,7 @@ pub struct Press {
     /// The same, packed, and garbage behind them.
     packed: Vec<u8>,
     state: State,
-    table: CompressTable,
+    packer: Packer,
 }
 
 /// What a press has.
@@ -47,21 +50,27 @@ pub(super) struct Pressed<'a> {
     /// The bytes that were pressed.
     pub(super) plain: &'a [u8],
     /// What stands for them in memory; `None` where that would save too little.
-    pub(super) packed: Option<&'a [u8]>,
+    pub(super) packed: Option<Packed<'a>>,
 }
 
-impl Default for Press {
-    fn default() -> Self {
+/// Packed bytes, and by what they can be unpacked.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<'a> {
+    codec: Codec,
+    bytes: &'a [u8],
+}
+
+impl Press {
+    /// A press that packs by an algorithm.
+    pub fn new(codec: Codec) -> Self {
         Self {
             plain: Vec::new(),
             packed: Vec::new(),
             state: State::Empty,
-            table: CompressTable::large(),
+            packer: Packer::new(codec),
         }
     }
-}
 
-impl Press {
     /// Forgets the last block, and takes a copy of another one's bytes.
     pub(super) fn load(&mut self, bytes: &[u8]) {
         self.clear();
@@ -76,16 +85,14 @@ impl Press {
 
     /// Packs the copy.
     pub(super) fn pack(&mut self) {
-        let most = get_maximum_output_size(self.plain.len());
+        let most = self.packer.room(self.plain.len());
         if self.packed.len() < most {
             self.packed.resize(most, 0);
         }
-        let packed = compress_into_with_table(&self.plain, &mut self.packed, &mut self.table)
-            .expect("there is room for bytes that do not compress");
-        self.state = if pays(self.plain.len(), packed) {
-            State::Packed(packed)
-        } else {
-            State::NotWorthIt
+        let packed = self.packer.pack(&self.plain, &mut self.packed);
+        self.state = match packed {
+            Some(packed) if pays(self.plain.len(), packed) => State::Packed(packed),
+            _ => State::NotWorthIt,
         };
     }
 
@@ -93,7 +100,10 @@ impl Press {
         let packed = match self.state {
             State::Empty => return None,
             State::NotWorthIt => None,
-            State::Packed(len) => Some(&self.packed[..len]),
+            State::Packed(len) => Some(Packed {
+                codec: self.packer.codec(),
+                bytes: &self.packed[..len],
+            }),
         };
         Some(Pressed {
             plain: &self.plain,
@@ -113,29 +123,35 @@ fn pays(plain: usize, packed: usize) -> bool {
     packed <= plain && class_bytes(packed) <= plain - plain / COMPRESS_SAVING
 }
 
-/// The class of a slot for so many packed bytes.
-pub(super) fn class_of(packed: usize) -> Class {
-    u32::try_from(packed + HEADER)
-        .ok()
-        .and_then(Class::of)
-        .expect("packed bytes take less than the block did")
-}
+impl Packed<'_> {
+    /// The class of a slot for them.
+    pub(super) fn class(&self) -> Class {
+        u32::try_from(self.bytes.len() + HEADER)
+            .ok()
+            .and_then(Class::of)
+            .expect("packed bytes take less than the block did")
+    }
 
-/// Fills a slot of the class for these packed bytes.
-pub(super) fn lay_out(packed: &[u8], slot: &mut [u8]) {
-    static STAMPS: AtomicU64 = AtomicU64::new(NONE + 1);
-    let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
-    let len = u32::try_from(packed.len()).expect("packed bytes take less than the block did");
-    slot[..4].copy_from_slice(&len.to_le_bytes());
-    slot[4..HEADER].copy_from_slice(&stamp.to_le_bytes());
-    slot[HEADER..][..packed.len()].copy_from_slice(packed);
+    /// Fills a slot of the class.
+    pub(super) fn lay_out(&self, slot: &mut [u8]) {
+        static STAMPS: AtomicU64 = AtomicU64::new(NONE + 1);
+        let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
+        let len = self.bytes.len().to_le_bytes();
+        slot[..LENGTH].copy_from_slice(&len[..LENGTH]);
+        slot[LENGTH] = self.codec.tag();
+        slot[LENGTH + 1..HEADER].copy_from_slice(&stamp.to_le_bytes());
+        slot[HEADER..][..self.bytes.len()].copy_from_slice(self.bytes);
+    }
 }
 
 /// Stamp and packed bytes of a slot, unless it is damaged.
-fn parse(slot: &[u8]) -> Option<(u64, &[u8])> {
-    let (len, rest) = slot.split_first_chunk()?;
+fn parse(slot: &[u8]) -> Option<(u64, Packed<'_>)> {
+    let (&[a, b, c, tag], rest) = slot.split_first_chunk()?;
     let (stamp, rest) = rest.split_first_chunk()?;
-    let packed = rest.get(..u32::from_le_bytes(*len) as usize)?;
+    let packed = Packed {
+        codec: Codec::of_tag(tag)?,
+        bytes: rest.get(..u32::from_le_bytes([a, b, c, 0]) as usize)?,
+    };
     Some((u64::from_le_bytes(*stamp), packed))
 }
 
@@ -149,6 +165,7 @@ struct Unpacked {
     len: usize,
     /// As long as the longest block.
     bytes: Vec<u8>,
+    unpacker: Unpacker,
 }
 
 thread_local! {
@@ -192,7 +209,9 @@ impl Unpacked {
         if self.bytes.len() < block_size as usize {
             self.bytes.resize(block_size as usize, 0);
         }
-        self.len = decompress_into(packed, &mut self.bytes).ok()?;
+        self.len = self
+            .unpacker
+            .unpack(packed.codec, packed.bytes, &mut self.bytes)?;
         self.stamp = stamp;
         Some(())
     }
@@ -204,18 +223,18 @@ mod tests {
 
     const BLOCK: u32 = 4096;
 
-    fn packed(plain: &[u8]) -> Vec<u8> {
-        let mut packed = vec![0; get_maximum_output_size(plain.len())];
-        let len = compress_into_with_table(plain, &mut packed, &mut CompressTable::large()).unwrap();
-        packed.truncate(len);
-        packed
+    fn slot_by(codec: Codec, plain: &[u8]) -> Vec<u8> {
+        let mut press = Press::new(codec);
+        press.load(plain);
+        press.pack();
+        let packed = press.pressed().unwrap().packed.expect("it pays");
+        let mut slot = vec![0xff; packed.class().bytes() as usize];
+        packed.lay_out(&mut slot);
+        slot
     }
 
     fn slot(plain: &[u8]) -> Vec<u8> {
-        let packed = packed(plain);
-        let mut slot = vec![0xff; class_of(packed.len()).bytes() as usize];
-        lay_out(&packed, &mut slot);
-        slot
+        slot_by(Codec::Lz4, plain)
     }
 
     #[test]
@@ -253,8 +272,27 @@ mod tests {
     }
 
     #[test]
+    fn each_slot_says_by_what_it_was_packed() {
+        let plain: Vec<u8> = (0..3000_u32).map(|n| (n / 50) as u8).collect();
+        let (lz4, zstd) = (slot_by(Codec::Lz4, &plain), slot_by(Codec::Zstd, &plain));
+        assert_ne!(lz4[HEADER..], zstd[HEADER..]);
+        for slot in [&lz4, &zstd, &lz4] {
+            assert!(unpack(slot, BLOCK, |bytes| bytes == plain));
+        }
+        let mut unknown = lz4;
+        unknown[LENGTH] = 9;
+        assert!(!holds(&unknown, 3000, BLOCK));
+    }
+
+    #[test]
     fn damage_is_found() {
-        let whole = slot(&[7; 3000]);
+        for codec in [Codec::Lz4, Codec::Zstd] {
+            find_damage(codec);
+        }
+    }
+
+    fn find_damage(codec: Codec) {
+        let whole = slot_by(codec, &[7; 3000]);
         assert!(holds(&whole, 3000, BLOCK) && holds(&whole, 10, BLOCK));
         assert!(
             !holds(&whole, 3001, BLOCK),

@@ -84,8 +84,14 @@ impl Options {
 
     /// Mounts a drive of that size, with what is asked for.
     pub(crate) fn drive(&self, size: &str) -> Drive {
+        self.drive_with(size, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn drive_with(&self, size: &str, more: &[&str]) -> Drive {
         let mut options = vec!["--size", size];
         options.extend(self.mount.iter().map(String::as_str));
+        options.extend(more);
         Drive::mount(&options)
     }
 

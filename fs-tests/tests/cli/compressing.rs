@@ -91,7 +91,7 @@ fn another_way_to_compress_is_refused() {
         fails(
             okapi(&["mount"]).args(arguments).arg(dir.path()),
             2,
-            &["compression is off or lz4"],
+            &["compression is off, lz4 or zstd"],
         );
     }
 }

@@ -5,14 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use okapi::ErrorKind;
-use okapi::grid::{Block, Namespace, Press, Slice, class_bytes};
+use okapi::grid::{Block, Codec, Namespace, Press, Slice, class_bytes};
 use okapi::limits::{COMPRESS_MIN, COMPRESS_SAVING};
 
 use crate::{BLOCK, Random, bytes_of, kind, slice, space};
 
+const CODECS: [Codec; 2] = [Codec::Lz4, Codec::Zstd];
+
 /// Compresses a block; whether it is compressed then.
 fn compress(block: &Block) -> bool {
-    let mut press = Press::default();
+    compress_by(Codec::Lz4, block)
+}
+
+fn compress_by(codec: Codec, block: &Block) -> bool {
+    let mut press = Press::new(codec);
     block.pack(&mut press) && block.compress(&press)
 }
 
@@ -42,11 +48,11 @@ fn lengths() -> impl Iterator<Item = u32> {
 fn bytes_of_every_length_and_kind_stay_what_they_are() {
     let (grid, space) = space(4 << 20);
     let mut random = Random::new("compress");
-    for len in lengths() {
+    for (len, codec) in lengths().flat_map(|len| CODECS.map(|codec| (len, codec))) {
         let half = [text(len / 2), random.bytes((len - len / 2) as usize)].concat();
         for bytes in [vec![0; len as usize], text(len), half, random.bytes(len as usize)] {
             let block = space.new_block(0, &bytes).unwrap();
-            let is_compressed = compress(&block);
+            let is_compressed = compress_by(codec, &block);
             assert_eq!(bytes_of(&block), bytes);
             assert_eq!(block.len(), len);
             let (plain, held) = (class_bytes(len), block.held_bytes());
@@ -75,7 +81,7 @@ fn bytes_of_every_length_and_kind_stay_what_they_are() {
 #[test]
 fn what_repeats_is_compressed_and_what_is_random_is_not_tried_again() {
     let (grid, space) = space(1 << 20);
-    let mut press = Press::default();
+    let mut press = Press::new(Codec::Lz4);
     let zeros = space.new_block(BLOCK, b"").unwrap();
     assert!(zeros.pack(&mut press) && zeros.compress(&press));
     assert!(zeros.held_bytes() <= 128);
@@ -221,7 +227,7 @@ fn a_write_for_which_there_is_no_memory_leaves_a_block_compressed() {
 fn bytes_that_changed_since_they_were_packed_are_not_replaced() {
     let (grid, space) = space(1 << 20);
     let block = space.new_block(0, &text(BLOCK)).unwrap();
-    let mut press = Press::default();
+    let mut press = Press::new(Codec::Lz4);
     assert!(block.pack(&mut press));
     block.write(5000, b"new").unwrap();
     assert!(!block.compress(&press));
@@ -250,10 +256,12 @@ fn blocks_are_compressed_under_their_users() {
     let packed = thread::scope(|scope| {
         let (blocks, own, done) = (&blocks, &own, &done);
         let press = scope.spawn(move || {
-            let (mut press, mut packed) = (Press::default(), 0_u64);
+            let (mut presses, mut packed) = (CODECS.map(Press::new), 0_u64);
             while !done.load(Ordering::Relaxed) {
+                presses.reverse();
+                let press = &mut presses[0];
                 for block in blocks.iter().chain(own) {
-                    packed += u64::from(block.pack(&mut press) && block.compress(&press));
+                    packed += u64::from(block.pack(press) && block.compress(press));
                 }
                 blocks.iter().for_each(|block| block.expand().unwrap());
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use okapi::ErrorKind;
-use okapi::grid::{Block, Namespace, Press};
+use okapi::grid::{Block, Codec, Namespace, Press};
 
 use crate::{BLOCK, Random, at, bytes_of, put, read, slice, space};
 
@@ -16,9 +16,12 @@ fn a_grid_behaves_like_its_model() {
         space: space.clone(),
         kept: HashMap::new(),
         lent: Vec::new(),
-        press: Press::default(),
+        press: Press::new(Codec::Lz4),
     };
     for step in 0..60_000 {
+        if step == 30_000 {
+            model.press = Press::new(Codec::Zstd);
+        }
         model.step(&mut random);
         if step % 5000 == 0 {
             model.compare();

@@ -7,11 +7,11 @@ use super::{
 };
 use crate::ErrorKind;
 use crate::extent::Content;
-use crate::grid::{Namespace, Press};
+use crate::grid::{Codec, Namespace, Press};
 
 /// Compresses all blocks that it pays for; how many.
 pub(super) fn compress(content: &Content) -> u64 {
-    let (mut press, mut at, mut count) = (Press::default(), 0, 0);
+    let (mut press, mut at, mut count) = (Press::new(Codec::Lz4), 0, 0);
     while let Some(block) = content.next_compressible(range(at, u64::MAX)) {
         at = block.end();
         let packed = block.pack(&mut press).expect("nobody else compresses");
@@ -143,7 +143,7 @@ fn a_clone_shares_what_is_compressed() {
 fn a_block_that_has_left_the_file_is_not_compressed() {
     let namespace = namespace(4 << 20);
     let mut content = filled(&namespace, 2 * BLOCK);
-    let mut press = Press::default();
+    let mut press = Press::new(Codec::Lz4);
     let block = content.next_compressible(range(0, BLOCK)).unwrap();
     let packed = block.pack(&mut press).unwrap();
     let clone = content.clone();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::extent::{Merged, SealWalk};
-use crate::grid::Press;
+use crate::grid::{Codec, Press};
 
 /// Merges all that can be merged, as the owner of a content does it.
 pub(super) fn merge_all(content: &mut Content, namespace: &Arc<Namespace>) -> Merged {
@@ -212,7 +212,7 @@ fn compressed_blocks_are_merged_where_that_takes_less() {
             .write(&namespace, page * 4096, &[1 + page as u8; 4096])
             .unwrap();
     }
-    let mut press = Press::default();
+    let mut press = Press::new(Codec::Lz4);
     let mut rest = range(0, BLOCK);
     while let Some(block) = content.next_compressible(rest) {
         rest.start = block.end();

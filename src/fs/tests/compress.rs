@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::fs::Compress;
-use crate::fs::compressor::compress_file;
-use crate::grid::Press;
+use crate::grid::{Codec, Press};
 
 impl Fixture {
     fn compressing(size_bytes: u64) -> Self {
@@ -130,7 +129,8 @@ fn nothing_is_compressed_while_the_gate_is_held() {
         let (tell, told) = mpsc::channel();
         scope.spawn(move || {
             let go_on = || tell.send(()).is_ok();
-            compress_file(&fixture.volume.snapshots, &inode, &mut Press::default(), go_on)
+            let mut press = Press::new(Codec::Lz4);
+            fixture.volume.compress_file(&inode, Some(&mut press), go_on)
         });
         told.recv().expect("it asks before the first block");
         let second = told.recv_timeout(Duration::from_millis(100));

@@ -162,8 +162,7 @@ impl Service {
     }
 
     fn check(&self) -> Result<CheckReply> {
-        let report = self.volume.check()?;
-        self.grid.check()?;
+        let report = self.volume.check_and(|| self.grid.check())?;
         Ok(CheckReply {
             inodes: report.inodes,
             directories: report.directories,

@@ -7,7 +7,7 @@ use crate::options::Options;
 use fs_tests::bench::machine::{Caches, drop_caches, meminfo, used_bytes};
 use fs_tests::bench::report::{Spread, table};
 use fs_tests::bench::{interrupt, order};
-use fs_tests::harness::{Place, Tmpfs, run};
+use fs_tests::harness::{Drive, Place, Tmpfs, run};
 use inputs::{Tree, trees};
 use std::path::Path;
 use std::process::Command;
@@ -46,9 +46,16 @@ struct Step {
 enum Added {
     Tmpfs { used: u64, slab: u64 },
     Okapi(Memory),
+    Lz4(Memory),
+    Zstd(Memory),
 }
 
-const GROUNDS: [fn(&Tree, &Options) -> Vec<Added>; 2] = [on_tmpfs, on_okapi];
+const GROUNDS: [fn(&Tree, &Options) -> Vec<Added>; 4] = [
+    on_tmpfs,
+    |tree, options| on_okapi(tree, &options.drive(SIZE), Added::Okapi),
+    |tree, options| on_okapi(tree, &compressing(options, "lz4"), Added::Lz4),
+    |tree, options| on_okapi(tree, &compressing(options, "zstd"), Added::Zstd),
+];
 
 /// A table of what each step adds, and one of that against tmpfs.
 pub(crate) fn tables(options: &Options, missing: &mut Vec<String>) -> Result<Vec<String>, String> {
@@ -101,6 +108,8 @@ struct Round {
     tmpfs_used: u64,
     tmpfs_slab: u64,
     okapi: Memory,
+    lz4: Memory,
+    zstd: Memory,
 }
 
 struct Column {
@@ -118,9 +127,15 @@ const SIZES: [Column; 7] = [
     column("okapi, process", |round| round.okapi.pss as f64),
 ];
 
-const SHARES: [Column; 4] = [
+const SHARES: [Column; 6] = [
     column("okapi's held and metadata of tmpfs's df", |round| {
         round.okapi.charged() as f64 / round.tmpfs_used as f64
+    }),
+    column("with --compress lz4", |round| {
+        round.lz4.charged() as f64 / round.tmpfs_used as f64
+    }),
+    column("with --compress zstd", |round| {
+        round.zstd.charged() as f64 / round.tmpfs_used as f64
     }),
     column("okapi's process of tmpfs's df and slabs", |round| {
         round.okapi.pss as f64 / (round.tmpfs_used + round.tmpfs_slab) as f64
@@ -146,11 +161,15 @@ impl Outcome {
                 tmpfs_used: 0,
                 tmpfs_slab: 0,
                 okapi: Memory::default(),
+                lz4: Memory::default(),
+                zstd: Memory::default(),
             };
             for steps in grounds {
                 match steps[step] {
                     Added::Tmpfs { used, slab } => (round.tmpfs_used, round.tmpfs_slab) = (used, slab),
                     Added::Okapi(memory) => round.okapi = memory,
+                    Added::Lz4(memory) => round.lz4 = memory,
+                    Added::Zstd(memory) => round.zstd = memory,
                 }
             }
             round
@@ -199,13 +218,16 @@ fn on_tmpfs(tree: &Tree, _: &Options) -> Vec<Added> {
     steps.collect()
 }
 
-fn on_okapi(tree: &Tree, options: &Options) -> Vec<Added> {
-    let drive = options.drive(SIZE);
-    let mut before = Memory::at_rest(&drive);
+fn compressing(options: &Options, codec: &str) -> Drive {
+    options.drive_with(SIZE, &["--compress", codec])
+}
+
+fn on_okapi(tree: &Tree, drive: &Drive, added: fn(Memory) -> Added) -> Vec<Added> {
+    let mut before = Memory::at_rest(drive);
     let steps = STEPS.iter().map(|step| {
         (step.store)(tree, drive.path());
-        let after = Memory::at_rest(&drive);
-        let added = Added::Okapi(after.since(&before));
+        let after = Memory::at_rest(drive);
+        let added = added(after.since(&before));
         before = after;
         added
     });
