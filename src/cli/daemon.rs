@@ -21,7 +21,8 @@ use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Compress, Dedup, Sealer, Volume};
 use crate::grid::Grid;
-use crate::serve::control::{DRIVE_NAMESPACE, DeviceNumber, Server, Service};
+use crate::image::Images;
+use crate::serve::control::{DRIVE_NAMESPACE, DeviceNumber, Served, Server, Service};
 use crate::serve::fuse::{Detach, Session, unmount};
 use crate::vfs::Vfs;
 
@@ -160,10 +161,15 @@ fn attend(
         device: mount.device,
         read_only: plan.read_only(),
     };
-    volume.on_outdated(move |outdated| caches.forget(outdated));
+    let told = Arc::clone(&caches);
+    volume.on_outdated(move |outdated| told.forget(outdated));
+    let images = Images::new(
+        Arc::clone(&volume) as Arc<dyn Vfs>,
+        plan.read_only(),
+        move |outdated| caches.forget(outdated),
+    );
     let service = Service::new(
-        grid,
-        volume,
+        Served { grid, volume, images },
         session.running().to_string(),
         move || counters.snapshot(),
         move |wanted| exporter.start(wanted),

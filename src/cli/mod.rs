@@ -23,6 +23,8 @@ mod grid;
 #[cfg(target_os = "linux")]
 mod helper;
 #[cfg(target_os = "linux")]
+mod image;
+#[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]
 mod mounts;
@@ -82,6 +84,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     Defrag(defrag::Arguments),
     #[cfg(target_os = "linux")]
+    Image(image::Arguments),
+    #[cfg(target_os = "linux")]
     Export(export::Arguments),
     #[cfg(target_os = "linux")]
     Grid(grid::Arguments),
@@ -118,6 +122,8 @@ pub fn main() -> ExitCode {
         Command::Dedup(arguments) => dedup::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Defrag(arguments) => defrag::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Image(arguments) => image::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Export(arguments) => export::run(&arguments),
         #[cfg(target_os = "linux")]

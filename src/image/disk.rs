@@ -1,15 +1,15 @@
 //! Images as disks: found by name, and kept while a client uses them.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::error::{ErrorKind, Result};
-use crate::limits::{NAME_MAX, PAGE_SIZE};
+use super::folder::{Folder, Names};
+use super::manage::Manager;
+use super::name::Name;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::PAGE_SIZE;
 use crate::range::ByteRange;
-use crate::vfs::{Attr, Fallocate, FileKind, Ino, Outdated, SeekTo, Vfs, WriteAt};
+use crate::vfs::{Attr, Fallocate, Ino, Outdated, SeekTo, Vfs, WriteAt};
 
-/// Where images are, below the root.
-const DIRECTORY: &[u8] = b"images";
 /// Names that are collected at a time.
 const NAMES_MAX: usize = 256;
 
@@ -21,13 +21,6 @@ pub struct Images {
     fs: Arc<dyn Vfs>,
     tell: Box<Tell>,
     read_only: bool,
-}
-
-/// Names of images, and where to go on behind them.
-pub(crate) struct Names {
-    pub(crate) names: Vec<Box<[u8]>>,
-    /// `None` where there are no more.
-    pub(crate) next: Option<u64>,
 }
 
 impl Images {
@@ -45,103 +38,61 @@ impl Images {
         })
     }
 
-    /// Some names behind `cookie`, in the order of the directory; 0 begins. Names that are no text, which the protocol
-    /// cannot tell, are left out.
+    /// Some names behind `cookie`, in the order of the directory; 0 begins.
     pub(crate) fn names(&self, cookie: u64) -> Result<Names> {
-        let mut found = Names {
-            names: Vec::new(),
-            next: None,
-        };
-        let Some(directory) = self.directory()? else {
-            return Ok(found);
-        };
-        let mut last = cookie;
-        self.fs.readdir(directory.ino, cookie, false, &mut |entry| {
-            if found.names.len() == NAMES_MAX {
-                found.next = Some(last);
-                return ControlFlow::Break(());
-            }
-            last = entry.cookie;
-            if entry.kind == FileKind::Regular && std::str::from_utf8(entry.name).is_ok() {
-                found.names.push(entry.name.into());
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(found)
+        match Folder::open(&*self.fs)? {
+            Some(folder) => folder.names(cookie, NAMES_MAX),
+            None => Ok(Names::default()),
+        }
     }
 
     /// The image of that name, or the only one where the name is empty; `None` where there is none.
     pub(crate) fn open(self: &Arc<Self>, name: &[u8]) -> Result<Option<Image>> {
-        if name.is_empty() {
-            return match self.names(0)?.names.as_slice() {
-                [only] => self.open(only),
-                _ => Ok(None),
-            };
-        }
-        if name.len() > NAME_MAX || name.contains(&b'/') || name.contains(&0) {
-            return Ok(None);
-        }
-        let Some(directory) = self.directory()? else {
+        let name = match name {
+            b"" => match self.names(0)?.names.as_mut_slice() {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
+            _ => Name::of_entry(name),
+        };
+        let (Some(name), Some(folder)) = (name, Folder::open(&*self.fs)?) else {
             return Ok(None);
         };
-        let image = self.find(directory.ino, name)?;
-        Ok(image
-            .filter(|file| file.attr.kind == FileKind::Regular)
-            .map(Image))
+        let found = folder.find(&name)?;
+        Ok(found.map(|held| Image {
+            images: Arc::clone(self),
+            attr: held.keep(),
+        }))
     }
 
-    fn directory(&self) -> Result<Option<Directory<'_>>> {
-        match self.fs.lookup(Ino::ROOT, DIRECTORY) {
-            Ok(attr) => {
-                let directory = Directory {
-                    fs: &*self.fs,
-                    ino: attr.ino,
-                };
-                Ok((attr.kind == FileKind::Directory).then_some(directory))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// Changes images as wholes, and then tells other frontends what of their knowledge is outdated, also where it has
+    /// failed half-way.
+    ///
+    /// # Errors
+    /// `ReadOnly` where the drive refuses changes, and those of `work`.
+    pub fn manage<T>(&self, work: impl FnOnce(&mut Manager<'_>) -> Result<T>) -> Result<T> {
+        if self.read_only {
+            let context = "the drive refuses changes\nhint: it was mounted read-only";
+            return Err(Error::new(ErrorKind::ReadOnly, context));
         }
-    }
-
-    fn find(self: &Arc<Self>, directory: Ino, name: &[u8]) -> Result<Option<Held>> {
-        match self.fs.lookup(directory, name) {
-            Ok(attr) => Ok(Some(Held {
-                images: Arc::clone(self),
-                attr,
-            })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let mut manager = Manager::new(&*self.fs)?;
+        let done = work(&mut manager);
+        (self.tell)(&manager.into_outdated());
+        done
     }
 }
 
-/// The directory of images, looked up.
-struct Directory<'i> {
-    fs: &'i dyn Vfs,
-    ino: Ino,
-}
-
-impl Drop for Directory<'_> {
-    fn drop(&mut self) {
-        self.fs.forget(self.ino, 1);
-    }
-}
-
-/// A file that was looked up: it lives, with or without a name, until this is dropped.
-struct Held {
+/// An image in use: its file lives, with or without a name, until this is dropped.
+pub(crate) struct Image {
     images: Arc<Images>,
     attr: Attr,
 }
 
-impl Drop for Held {
+impl Drop for Image {
     fn drop(&mut self) {
         self.images.fs.forget(self.attr.ino, 1);
     }
 }
-
-/// An image in use.
-pub(crate) struct Image(Held);
 
 /// A run of bytes of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +104,11 @@ pub(crate) struct Run {
 impl Image {
     /// Bytes that the image had when it was looked up.
     pub(crate) fn size(&self) -> u64 {
-        self.0.attr.size
+        self.attr.size
     }
 
     pub(crate) fn read_only(&self) -> bool {
-        self.0.images.read_only
+        self.images.read_only
     }
 
     /// Fills `out` from `offset` on. Behind the end of an image that was made shorter meanwhile there are zeros.
@@ -195,7 +146,7 @@ impl Image {
     /// Tells other frontends that bytes have changed.
     pub(crate) fn tell_changed(&self, range: ByteRange) {
         let ino = self.ino();
-        (self.0.images.tell)(&[Outdated::Bytes { ino, range }]);
+        (self.images.tell)(&[Outdated::Bytes { ino, range }]);
     }
 
     /// Where the first data of a range begins; its end where there is none.
@@ -229,10 +180,10 @@ impl Image {
     }
 
     fn fs(&self) -> &dyn Vfs {
-        &*self.0.images.fs
+        &*self.images.fs
     }
 
     fn ino(&self) -> Ino {
-        self.0.attr.ino
+        self.attr.ino
     }
 }

@@ -1,5 +1,7 @@
 //! The asking side of the control socket.
 
+mod images;
+
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,5 @@
-//! The control socket: what `okapi stat`, `check`, `clone`, `defrag`, `du`, `grid`, `snapshot` and `export` ask of a
-//! mounted drive.
+//! The control socket: what `okapi stat`, `check`, `clone`, `defrag`, `du`, `grid`, `image`, `snapshot` and `export` ask
+//! of a mounted drive.
 //!
 //! Only the drive's owner and root may connect. The socket is named after the mount's device number, which no two
 //! living mounts share, so that it is found without touching the mount, which may be dead.
@@ -19,5 +19,5 @@ pub use protocol::{
     StatReply, SubjectRequest, UsageReply,
 };
 pub use server::Server;
-pub use service::{DRIVE_NAMESPACE, Export, Service};
+pub use service::{DRIVE_NAMESPACE, Export, Served, Service};
 pub use socket::{DeviceNumber, SocketFile, remove_stale_socket};

@@ -8,6 +8,8 @@
 //! ```
 //! A client sends a request and reads its answer, as often as it likes, one at a time.
 
+mod images;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
 use crate::limits::{CONTROL_HEADER_MAX, CONTROL_PAYLOAD_MAX};
+
+pub(super) use images::ImageRequest;
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +74,8 @@ pub(super) enum Request {
     Defragment { offset: u64 },
     /// Bring small blocks together, and give free memory back to the system; answered by [`Answer::Gathered`].
     Gather,
+    /// Make, show, compare or remove images.
+    Image(ImageRequest),
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }

@@ -1,5 +1,7 @@
 //! What the control socket answers from: the grid and the volume.
 
+mod images;
+
 use std::any::Any;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use super::protocol::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{CloneSnapshot, Difference, FileUsage, Subject, Volume};
 use crate::grid::{BlockIndex, Grid, Namespace, Slice, Usage};
+use crate::image::Images;
 use crate::limits::{CONTROL_KEYS_MAX, CONTROL_PAYLOAD_MAX, CONTROL_SNAPSHOTS_MAX};
 use crate::vfs::Ino;
 
@@ -31,10 +34,21 @@ pub struct Export {
     pub running: Box<dyn Any + Send>,
 }
 
+/// What requests are about.
+pub struct Served {
+    /// The grid.
+    pub grid: Arc<Grid>,
+    /// The volume on it.
+    pub volume: Arc<Volume>,
+    /// The images in that.
+    pub images: Arc<Images>,
+}
+
 /// Answers requests from a grid and the volume on it.
 pub struct Service {
     grid: Arc<Grid>,
     volume: Arc<Volume>,
+    images: Arc<Images>,
     transport: String,
     requests: Box<Requests>,
     exporter: Box<Exporter>,
@@ -43,15 +57,15 @@ pub struct Service {
 impl Service {
     /// `transport` says by what the requests for the volume come, `requests` what they were; `exporter` starts exports.
     pub fn new(
-        grid: Arc<Grid>,
-        volume: Arc<Volume>,
+        served: Served,
         transport: String,
         requests: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
         exporter: impl Fn(&ExportRequest) -> Result<Export> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            grid,
-            volume,
+            grid: served.grid,
+            volume: served.volume,
+            images: served.images,
             transport,
             requests: Box::new(requests),
             exporter: Box::new(exporter),
@@ -102,6 +116,7 @@ impl Service {
             Request::Seal => Answer::Sealed(self.seal()),
             Request::Scattered => return Ok((Answer::Done, self.scattered(payload)?)),
             Request::Defragment { offset } => self.defragment(*offset, payload)?,
+            Request::Image(request) => return self.image(request),
             Request::Gather => Answer::Gathered {
                 bytes: self.volume.gather(),
             },

@@ -126,8 +126,8 @@ impl<S: Read + Write> Handshake<'_, S> {
         while let Some(cookie) = next {
             let found = self.images.names(cookie).map_err(failed)?;
             for name in &found.names {
-                let len = (name.len() as u32).to_be_bytes();
-                self.reply(option::LIST, option_reply::SERVER, &[&len, name])?;
+                let len = (name.as_bytes().len() as u32).to_be_bytes();
+                self.reply(option::LIST, option_reply::SERVER, &[&len, name.as_bytes()])?;
             }
             next = found.next;
         }

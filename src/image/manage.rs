@@ -1,0 +1,182 @@
+//! Making, removing and changing images as wholes: nobody sees one half made.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::folder::{Folder, Held, no_image};
+use super::name::Name;
+use super::record::Record;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::FILE_SIZE_MAX;
+use crate::range::ByteRange;
+use crate::vfs::{Attr, Caller, CopyRange, NewName, NewNode, Outdated, RenameMode, Vfs, WriteAt};
+
+/// Names that are tried for what is in the making, before it is given up: others can be in use only where a snapshot was
+/// made, and gone back to, in the very moment.
+const TRIES: usize = 64;
+
+/// An image to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewImage {
+    /// Its name.
+    pub name: Name,
+    /// The address that the patches burn in, as text.
+    pub ip: Option<String>,
+    /// The subnet of the fleet that it belongs to, as text.
+    pub fleet: Option<String>,
+    /// What it has instead of its base's bytes; later ones win.
+    pub patches: Vec<Patch>,
+}
+
+/// Bytes at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Where the first of them goes.
+    pub offset: u64,
+    /// The bytes, all of them within the image.
+    pub bytes: Vec<u8>,
+}
+
+/// Changes images of one drive, and remembers what others must be told of it, whether it fails or not.
+pub struct Manager<'m> {
+    pub(super) folder: Option<Folder<'m>>,
+    pub(super) outdated: Vec<Outdated>,
+}
+
+impl<'m> Manager<'m> {
+    pub(super) fn new(fs: &'m dyn Vfs) -> Result<Self> {
+        Ok(Self {
+            folder: Folder::open(fs)?,
+            outdated: Vec::new(),
+        })
+    }
+
+    pub(super) fn into_outdated(self) -> Vec<Outdated> {
+        self.outdated
+    }
+
+    /// Makes a clone of `base`: all its bytes, sharing their memory, with the patches put in. Takes no time in proportion
+    /// to the bytes. The name is given when everything else is done; where something fails nothing is left of it.
+    ///
+    /// # Errors
+    /// `NotFound` for the base, `Exists` for the name, `InvalidArgument` for a patch that is not within the image,
+    /// `NoSpace`, `QuotaExceeded`.
+    pub fn make(&mut self, base: &Name, new: &NewImage) -> Result<()> {
+        let Some(folder) = &self.folder else {
+            return Err(no_image(base));
+        };
+        let source = folder.get(base)?;
+        if folder.find(&new.name)?.is_some() {
+            return Err(taken(&new.name));
+        }
+        self.outdated.push(Outdated::Inode(folder.ino));
+        let (draft, temporary) = create_draft(folder, &source.attr)?;
+        // Whoever lists the directory meanwhile has it from there.
+        self.outdated.push(folder.outdated_entry(&temporary));
+        let finished = fill(folder.fs, &source, &draft, new).and_then(|()| {
+            let record = Record {
+                base: Some(base.clone()),
+                ip: new.ip.clone(),
+                fleet: new.fleet.clone(),
+            };
+            record.write(folder.fs, draft.attr.ino)?;
+            publish(folder, &temporary, &new.name)
+        });
+        match finished {
+            Ok(()) => {
+                self.outdated.push(folder.outdated_entry(new.name.as_bytes()));
+                self.outdated.push(Outdated::Inode(draft.attr.ino));
+                Ok(())
+            }
+            Err(error) => {
+                folder.fs.unlink(folder.ino, &temporary)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Makes an empty file that is no image yet, owned like the base; returns its name too.
+fn create_draft<'f>(folder: &Folder<'f>, base: &Attr) -> Result<(Held<'f>, Vec<u8>)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let caller = Caller {
+        uid: base.uid,
+        gid: base.gid,
+    };
+    let mut tries = 0;
+    loop {
+        let name = format!(".okapi-{}", NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes();
+        let at = NewName {
+            parent: folder.ino,
+            name: &name,
+            mode: base.mode & 0o777,
+            umask: 0,
+        };
+        match folder.fs.create(caller, at, NewNode::Regular) {
+            Ok(attr) => return Ok((Held::new(folder.fs, attr), name)),
+            Err(error) if error.kind() == ErrorKind::Exists && tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Gives a draft the bytes that it shall have.
+fn fill(fs: &dyn Vfs, source: &Held<'_>, draft: &Held<'_>, new: &NewImage) -> Result<()> {
+    let copy = CopyRange {
+        source: source.attr.ino,
+        source_offset: 0,
+        target: draft.attr.ino,
+        target_offset: 0,
+        len: FILE_SIZE_MAX,
+    };
+    let size = fs.copy_range(&copy, false)?;
+    if size < fs.getattr(source.attr.ino)?.size.min(source.attr.size) {
+        return Err(ErrorKind::NoSpace.into());
+    }
+    new.patches
+        .iter()
+        .try_for_each(|patch| apply(fs, draft, size, patch))
+}
+
+fn apply(fs: &dyn Vfs, draft: &Held<'_>, size: u64, patch: &Patch) -> Result<()> {
+    let range = ByteRange::at(patch.offset, patch.bytes.len() as u64)?;
+    if range.end > size {
+        let context = format!(
+            "{} bytes at {} are not within an image of {size}\nhint: burn at a lower offset",
+            patch.bytes.len(),
+            patch.offset
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, context));
+    }
+    let (mut offset, mut rest) = (patch.offset, patch.bytes.as_slice());
+    while !rest.is_empty() {
+        let written = fs.write(draft.attr.ino, WriteAt::Offset(offset), rest, false)?;
+        offset += written.len as u64;
+        rest = &rest[written.len..];
+    }
+    Ok(())
+}
+
+fn publish(folder: &Folder<'_>, temporary: &[u8], name: &Name) -> Result<()> {
+    let mode = RenameMode {
+        no_replace: true,
+        ..RenameMode::default()
+    };
+    let (from, to) = ((folder.ino, temporary), (folder.ino, name.as_bytes()));
+    folder
+        .fs
+        .rename(Caller::default(), from, to, mode)
+        .map_err(|error| match error.kind() {
+            ErrorKind::Exists => taken(name),
+            _ => error,
+        })
+}
+
+fn taken(name: &Name) -> Error {
+    Error::new(
+        ErrorKind::Exists,
+        format!("there is a file `{name}` among the images already\nhint: choose another name, or remove it"),
+    )
+}
