@@ -39,6 +39,9 @@ pub const ZERO_PAGES_MIN: usize = 4;
 pub const SEAL_IDLE_MS: u64 = 2000;
 /// Bytes that one step of defragmentation moves; each file that it looks at counts as a page.
 pub const DEFRAG_STEP_BYTES: u64 = 64 << 20;
+/// Bytes of two files that one look for differences compares, and of which one look for equal pages shares; each extent
+/// on the way counts as a page.
+pub const DIFF_STEP_BYTES: u64 = 64 << 20;
 /// Inodes that wait in line to be sealed. Where there are more, all inodes are looked at.
 pub const SEAL_QUEUE_MAX: usize = 1 << 17;
 /// Cells over which threads spread the figures of a namespace.

@@ -13,6 +13,8 @@ use crate::Result;
 use crate::clock::Timestamp;
 use crate::range::ByteRange;
 
+pub use crate::extent::{Differences, Shared};
+
 /// An inode number, unique for the life of the volume: numbers are not used again, so the generation is constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ino(pub u64);
@@ -365,6 +367,22 @@ pub trait Vfs: Send + Sync {
     /// # Errors
     /// As [`Vfs::write`]; `InvalidArgument` where the ranges overlap within one file.
     fn copy_range(&self, range: &CopyRange, clear_privileges: bool) -> Result<u64>;
+
+    /// Where the bytes of two regular files differ in a range, as if the shorter one went on with zeros: whole pages, cut at
+    /// the range's ends. Bytes are compared unless they share memory. Ends early where it has found `most` ranges or
+    /// looked at much, but not before it has come forward.
+    ///
+    /// # Errors
+    /// `IsDirectory`, `InvalidArgument` where one is no regular file.
+    fn differences(&self, files: [Ino; 2], range: ByteRange, most: usize) -> Result<Differences>;
+
+    /// Lets pages of `target` in a range share the memory of equal ones of `source` (like FIDEDUPERANGE of
+    /// ioctl_fideduperange(2), page by page); no byte changes, whoever writes meanwhile. Ends early where it has looked
+    /// at much, but not before it has come forward.
+    ///
+    /// # Errors
+    /// `IsDirectory`, `InvalidArgument` where one is no regular file, `ReadOnly`, `NoSpace`, `QuotaExceeded`.
+    fn share_pages(&self, source: Ino, target: Ino, range: ByteRange) -> Result<Shared>;
 
     /// Visits the entries behind `cookie` (0 begins) until `visit` breaks; the entry it breaks on was not taken.
     /// With `plus` each entry carries attributes and one look-up.

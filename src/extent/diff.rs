@@ -3,20 +3,20 @@
 use super::content::Content;
 use super::map::Map;
 use super::run::{Extent, block_len};
-use crate::limits::PAGE_SIZE;
+use crate::limits::{DIFF_STEP_BYTES, PAGE_SIZE};
 use crate::range::{ByteRange, page_ceil, page_floor};
 
 /// Extents that [`Content::is_same_until`] looks at: what is left beside shared nodes is seldom more than a few nodes.
 const LOOKS_MAX: usize = 256;
 
 /// The bytes from an offset on, as far as they lie in one extent or in one hole.
-struct Piece<'a> {
-    extent: Option<&'a Extent>,
-    end: u64,
+pub(super) struct Piece<'a> {
+    pub(super) extent: Option<&'a Extent>,
+    pub(super) end: u64,
 }
 
 impl<'a> Piece<'a> {
-    fn at(map: &'a Map, offset: u64) -> Self {
+    pub(super) fn at(map: &'a Map, offset: u64) -> Self {
         let extent = map.covering(offset);
         let end = match extent {
             Some(extent) => extent.end(),
@@ -26,10 +26,72 @@ impl<'a> Piece<'a> {
     }
 
     /// Appends the bytes of a range that lies in the piece.
-    fn append_to(&self, range: ByteRange, out: &mut Vec<u8>) {
+    pub(super) fn append_to(&self, range: ByteRange, out: &mut Vec<u8>) {
         match self.extent {
             Some(extent) => extent.append_to(range.start, range.end, out),
             None => out.resize(out.len() + block_len(range.len()) as usize, 0),
+        }
+    }
+}
+
+/// What was found in a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Differences {
+    /// Where the bytes differ, ascending and apart: whole pages, cut at the ends of the range.
+    pub ranges: Vec<ByteRange>,
+    /// Where to go on.
+    pub end: u64,
+}
+
+/// A walk along two contents.
+struct Walk<'a> {
+    contents: [&'a Content; 2],
+    at: u64,
+    /// Bytes that were compared, and a page for each look at the maps.
+    looked: u64,
+    found: Ranges,
+    bytes: [Vec<u8>; 2],
+}
+
+impl<'a> Walk<'a> {
+    fn new(left: &'a Content, right: &'a Content, at: u64) -> Self {
+        Self {
+            contents: [left, right],
+            at,
+            looked: 0,
+            found: Ranges::default(),
+            bytes: Default::default(),
+        }
+    }
+
+    /// Goes forward over what is shared, or over the bytes that are in one extent or hole on both sides.
+    fn step(&mut self, end: u64) {
+        let [left, right] = self.contents.map(|content| &content.map);
+        self.looked += PAGE_SIZE;
+        if let Some(shared) = left.shared_until(right, self.at) {
+            self.at = shared.min(end);
+            return;
+        }
+        let pieces = [left, right].map(|map| Piece::at(map, self.at));
+        let range = ByteRange {
+            start: self.at,
+            end: pieces[0].end.min(pieces[1].end).min(end),
+        };
+        self.at = range.end;
+        if same_bytes(pieces[0].extent, pieces[1].extent, range) {
+            return;
+        }
+        self.looked += range.len();
+        for (piece, bytes) in pieces.iter().zip(&mut self.bytes) {
+            bytes.clear();
+            piece.append_to(range, bytes);
+        }
+        for page in range.pieces(PAGE_SIZE) {
+            let inside = |at: u64| block_len(at - range.start) as usize;
+            let bytes = inside(page.start)..inside(page.end);
+            if self.bytes[0][bytes.clone()] != self.bytes[1][bytes] {
+                self.found.add_page_of(page);
+            }
         }
     }
 }
@@ -40,44 +102,36 @@ impl Content {
     ///
     /// Takes time in proportion to the extents in nodes that are not shared, and to the bytes that are not.
     pub fn differences(&self, other: &Self) -> Vec<ByteRange> {
-        let both = self.len.min(other.len);
-        let mut found = Ranges::default();
-        let mut at = 0;
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        while at < both {
-            if let Some(shared) = self.map.shared_until(&other.map, at) {
-                at = shared;
-                continue;
-            }
-            let (a, b) = (Piece::at(&self.map, at), Piece::at(&other.map, at));
-            let range = ByteRange {
-                start: at,
-                end: a.end.min(b.end).min(both),
-            };
-            at = range.end;
-            if same_bytes(a.extent, b.extent, range) {
-                continue;
-            }
-            left.clear();
-            right.clear();
-            a.append_to(range, &mut left);
-            b.append_to(range, &mut right);
-            for page in range.pieces(PAGE_SIZE) {
-                let inside = |at: u64| block_len(at - range.start) as usize;
-                let bytes = inside(page.start)..inside(page.end);
-                if left[bytes.clone()] != right[bytes] {
-                    found.add_page_of(page);
-                }
-            }
+        let (both, longer) = (self.len.min(other.len), self.len.max(other.len));
+        let mut walk = Walk::new(self, other, 0);
+        while walk.at < both {
+            walk.step(both);
         }
-        let longer = self.len.max(other.len);
         if longer > both {
-            found.add(ByteRange {
+            walk.found.add(ByteRange {
                 start: both,
                 end: longer,
             });
         }
-        found.cut(longer)
+        walk.found.cut(0, longer)
+    }
+
+    /// Like [`Content::differences`], in a range, and as if the shorter content went on with zeros. Ends early where it has
+    /// found `most` ranges or looked at `DIFF_STEP_BYTES`, but not before it has come forward.
+    pub fn differences_in(&self, other: &Self, range: ByteRange, most: usize) -> Differences {
+        let mut walk = Walk::new(self, other, range.start);
+        while walk.at < range.end && walk.looked < DIFF_STEP_BYTES && walk.found.0.len() <= most {
+            walk.step(range.end);
+        }
+        let end = match walk.found.0.get(most) {
+            Some(behind) => behind.start,
+            None => walk.at,
+        };
+        walk.found.0.truncate(most);
+        Differences {
+            ranges: walk.found.cut(range.start, end),
+            end,
+        }
     }
 
     /// Whether two contents of one namespace have the same bytes before `offset`, found without a look at the bytes:
@@ -107,7 +161,7 @@ impl Content {
 }
 
 /// Whether two extents, or holes, have the same bytes without a look at them.
-fn same_bytes(a: Option<&Extent>, b: Option<&Extent>, range: ByteRange) -> bool {
+pub(super) fn same_bytes(a: Option<&Extent>, b: Option<&Extent>, range: ByteRange) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => {
@@ -138,8 +192,9 @@ impl Ranges {
         }
     }
 
-    fn cut(mut self, end: u64) -> Vec<ByteRange> {
+    fn cut(mut self, start: u64, end: u64) -> Vec<ByteRange> {
         for range in &mut self.0 {
+            range.start = range.start.max(start);
             range.end = range.end.min(end);
         }
         self.0

@@ -14,7 +14,7 @@
 //! content.rs  length, extents, accounting, check; cutting, on which every other file builds
 //! write.rs    writing            hole.rs  punching, allocating, zeroing, seeking
 //! read.rs     pinned reads       clip.rs  copying between contents
-//! diff.rs     where two contents differ
+//! diff.rs     where two contents differ          equal.rs  what is equal in both, held once
 //! merge.rs    neighbours brought together in one block
 //! seal.rs     equal blocks held once          press.rs  blocks held compressed
 //! map.rs      extents by offset, in nodes (node.rs) that clones share, and an overlay (overlay.rs) for what differs
@@ -34,6 +34,7 @@ mod clip;
 mod content;
 mod data;
 mod diff;
+mod equal;
 mod hole;
 mod map;
 mod merge;
@@ -50,6 +51,8 @@ mod tests;
 
 pub use clip::Clip;
 pub use content::Content;
+pub use diff::Differences;
+pub use equal::Shared;
 pub use merge::Merged;
 pub use press::{Compressible, Packed};
 pub use read::ReadPlan;

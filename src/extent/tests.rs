@@ -3,6 +3,7 @@
 mod clones;
 mod compress;
 mod diff;
+mod equal;
 mod map;
 mod merge;
 mod model;

@@ -10,6 +10,7 @@
 //! rename.rs      rename with its three modes
 //! attributes.rs  chmod, chown, truncate, utimens
 //! file.rs        read, write, fallocate, seek, copy
+//! compare.rs     where two files differ, and pages of theirs that are equal
 //! sealer.rs      deduplication behind the writers: backlog.rs has what waits for it, dedup.rs when it is wanted
 //! compressor.rs  blocks of files left alone are held compressed
 //! defrag.rs      what writes have shattered becomes whole again
@@ -54,6 +55,7 @@ mod agree;
 mod attributes;
 mod backlog;
 mod check;
+mod compare;
 mod compress;
 mod dedup;
 mod defrag;

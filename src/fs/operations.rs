@@ -6,11 +6,11 @@ use super::inode::Body;
 use super::snapshot::place::{CONTROL_NAME, is_shown};
 use super::snapshot::view::View;
 use super::volume::Volume;
-use super::{attributes, file, names, rename, xattr};
+use super::{attributes, compare, file, names, rename, xattr};
 use crate::range::ByteRange;
 use crate::vfs::{
-    Attr, Caller, CopyRange, DirEntry, Fallocate, Ino, NewName, NewNode, RenameMode, SeekTo, SetAttr, StatFs,
-    Vfs, WriteAt, Written, XattrMode,
+    Attr, Caller, CopyRange, Differences, DirEntry, Fallocate, Ino, NewName, NewNode, RenameMode, SeekTo,
+    SetAttr, Shared, StatFs, Vfs, WriteAt, Written, XattrMode,
 };
 use crate::{ErrorKind, Result};
 
@@ -87,6 +87,14 @@ impl Vfs for Volume {
 
     fn copy_range(&self, range: &CopyRange, clear_privileges: bool) -> Result<u64> {
         self.with_room(|| file::copy_range(self, range, clear_privileges))
+    }
+
+    fn differences(&self, files: [Ino; 2], range: ByteRange, most: usize) -> Result<Differences> {
+        compare::differences(self, files, range, most)
+    }
+
+    fn share_pages(&self, source: Ino, target: Ino, range: ByteRange) -> Result<Shared> {
+        self.with_room(|| compare::share_pages(self, source, target, range))
     }
 
     fn readdir(

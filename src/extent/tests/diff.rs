@@ -1,5 +1,6 @@
 //! Where contents differ: what is shared, what was written back, holes, lengths.
 
+use super::super::Differences;
 use super::*;
 
 fn differences(a: &Content, b: &Content) -> Vec<(u64, u64)> {
@@ -49,4 +50,72 @@ fn what_only_one_is_long_enough_for_differs() {
     long.write(&namespace, 9_999, b"\0").unwrap();
     assert_eq!(differences(&short, &long), [(8 * KIB, 10_500)]);
     assert_eq!(differences(&Content::new(), &short), [(0, 10_000)]);
+}
+
+/// All differences in a range, found in steps; each must come forward.
+fn in_steps(a: &Content, b: &Content, within: ByteRange, most: usize) -> Vec<(u64, u64)> {
+    let mut found: Vec<(u64, u64)> = Vec::new();
+    let mut at = within.start;
+    while at < within.end {
+        let step = a.differences_in(b, range(at, within.end), most);
+        assert!(step.end > at && step.end <= within.end && step.ranges.len() <= most);
+        for ByteRange { start, end } in step.ranges {
+            assert!(at <= start && start < end && end <= step.end);
+            match found.last_mut().filter(|last| last.1 == start) {
+                Some(last) => last.1 = end,
+                None => found.push((start, end)),
+            }
+        }
+        at = step.end;
+    }
+    found
+}
+
+#[test]
+fn differences_are_found_in_steps_of_any_size() {
+    let namespace = namespace(16 << 20);
+    let base = filled(&namespace, 300 * KIB);
+    let mut clone = base.clone();
+    for page in [0, 2, 3, 15, 16, 40, 74] {
+        clone.write(&namespace, page * 4096 + 7, b"\0").unwrap();
+    }
+    let whole = range(0, 300 * KIB);
+    let expected = differences(&base, &clone);
+    for most in 1..9 {
+        assert_eq!(in_steps(&base, &clone, whole, most), expected);
+        assert_eq!(in_steps(&clone, &base, whole, most), expected);
+    }
+    let inside = range(2 * 4096 + 5, 3 * 4096 + 50);
+    assert_eq!(in_steps(&base, &clone, inside, 4), [(inside.start, inside.end)]);
+    assert_eq!(
+        base.differences_in(&clone, range(9, 9), 1),
+        Differences {
+            ranges: Vec::new(),
+            end: 9
+        }
+    );
+}
+
+#[test]
+fn a_shorter_content_goes_on_with_zeros() {
+    let namespace = namespace(16 << 20);
+    let base = filled(&namespace, 10_000);
+    let mut longer = base.clone();
+    longer.set_len(1 << 40);
+    assert_eq!(in_steps(&base, &longer, range(0, 1 << 40), 8), []);
+    longer.write(&namespace, 10_000, b"x").unwrap();
+    longer.write(&namespace, 1 << 39, b"x").unwrap();
+    assert_eq!(
+        in_steps(&base, &longer, range(0, 1 << 40), 8),
+        [(8 * KIB, 12 * KIB), (1 << 39, (1 << 39) + 4 * KIB)]
+    );
+}
+
+#[test]
+fn one_look_is_bounded() {
+    let namespace = namespace(256 << 20);
+    let (a, b) = (filled(&namespace, 80 << 20), filled(&namespace, 80 << 20));
+    let step = a.differences_in(&b, range(0, 80 << 20), 1);
+    assert!(step.end >= crate::limits::DIFF_STEP_BYTES / 2 && step.end < 80 << 20);
+    assert_eq!(step.ranges, []);
 }

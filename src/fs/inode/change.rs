@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Inode, Meta, NewInode};
-use crate::extent::{Content, Merged, Reading, Settled};
+use crate::extent::{Content, Merged, Reading, Settled, Shared};
 use crate::fs::backlog::Backlog;
 use crate::fs::directory::{Entries, Target, entry_cost};
 use crate::fs::snapshot::history::History;
@@ -17,6 +17,7 @@ use crate::fs::snapshot::place::is_shown;
 use crate::fs::snapshot::record::Record;
 use crate::fs::table::{Reservation, Table};
 use crate::grid::Namespace;
+use crate::limits::FILE_SIZE_MAX;
 use crate::range::ByteRange;
 use crate::vfs::{FileKind, Ino};
 use crate::{Error, ErrorKind, Result};
@@ -180,6 +181,26 @@ impl<'v> Change<'v> {
         let meta = inode.meta.lock();
         let has_name = meta.nlink > 0;
         has_name.then(|| file.content.write().merge(namespace, region))
+    }
+
+    /// Lets pages of a file share the memory of equal ones (see [`Content::share_pages`]); of a file without a name, which
+    /// is about to go, none. As for [`Change::settle`], the inode need not be kept.
+    pub(in crate::fs) fn share_pages(
+        &self,
+        inode: &Inode,
+        namespace: &Arc<Namespace>,
+        other: &Content,
+        offset: u64,
+    ) -> Result<Shared> {
+        let file = inode.file()?;
+        let meta = inode.meta.lock();
+        match meta.nlink {
+            0 => Ok(Shared {
+                end: FILE_SIZE_MAX,
+                bytes: 0,
+            }),
+            _ => file.content.write().share_pages(namespace, other, offset),
+        }
     }
 
     /// The snapshots that there are while the change runs.
