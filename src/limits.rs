@@ -42,6 +42,10 @@ pub const DEFRAG_STEP_BYTES: u64 = 64 << 20;
 /// Bytes of two files that one look for differences compares, and of which one look for equal pages shares; each extent
 /// on the way counts as a page.
 pub const DIFF_STEP_BYTES: u64 = 64 << 20;
+/// Ranges that one look for differences of two images tells.
+pub const IMAGE_RANGES_MAX: usize = 1 << 16;
+/// Images are as long as disks can be: multiples of a sector.
+pub const SECTOR_SIZE: u64 = 512;
 /// Inodes that wait in line to be sealed. Where there are more, all inodes are looked at.
 pub const SEAL_QUEUE_MAX: usize = 1 << 17;
 /// Cells over which threads spread the figures of a namespace.

@@ -1,8 +1,11 @@
 //! Images as disks: found by name, and kept while a client uses them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::folder::{Folder, Names};
+use parking_lot::Mutex;
+
+use super::folder::{Folder, Held, Names};
 use super::manage::Manager;
 use super::name::Name;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,9 +21,35 @@ type Tell = dyn Fn(&[Outdated]) + Send + Sync;
 
 /// The images of a drive, as a server shows them.
 pub struct Images {
-    fs: Arc<dyn Vfs>,
-    tell: Box<Tell>,
+    pub(super) fs: Arc<dyn Vfs>,
+    tell: Arc<Tell>,
+    uses: Arc<Uses>,
     read_only: bool,
+}
+
+/// Images that clients of servers use, and how many do.
+#[derive(Default)]
+pub(super) struct Uses(Mutex<HashMap<Ino, usize>>);
+
+impl Uses {
+    /// How many clients use an image.
+    pub(super) fn of(&self, ino: Ino) -> usize {
+        self.0.lock().get(&ino).copied().unwrap_or(0)
+    }
+
+    fn begin(&self, ino: Ino) {
+        *self.0.lock().entry(ino).or_default() += 1;
+    }
+
+    fn end(&self, ino: Ino) {
+        let mut uses = self.0.lock();
+        match uses.get_mut(&ino) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                uses.remove(&ino);
+            }
+        }
+    }
 }
 
 impl Images {
@@ -33,8 +62,19 @@ impl Images {
     ) -> Arc<Self> {
         Arc::new(Self {
             fs,
-            tell: Box::new(tell),
+            tell: Arc::new(tell),
+            uses: Arc::default(),
             read_only,
+        })
+    }
+
+    /// The same images for one more server, which may be kept from changing them. Who uses an image is known to all.
+    pub fn for_server(&self, read_only: bool) -> Arc<Self> {
+        Arc::new(Self {
+            fs: Arc::clone(&self.fs),
+            tell: Arc::clone(&self.tell),
+            uses: Arc::clone(&self.uses),
+            read_only: self.read_only || read_only,
         })
     }
 
@@ -58,11 +98,16 @@ impl Images {
         let (Some(name), Some(folder)) = (name, Folder::open(&*self.fs)?) else {
             return Ok(None);
         };
-        let found = folder.find(&name)?;
-        Ok(found.map(|held| Image {
+        Ok(folder.find(&name)?.map(|held| self.lend(held)))
+    }
+
+    fn lend(self: &Arc<Self>, held: Held<'_>) -> Image {
+        let attr = held.keep();
+        self.uses.begin(attr.ino);
+        Image {
             images: Arc::clone(self),
-            attr: held.keep(),
-        }))
+            attr,
+        }
     }
 
     /// Changes images as wholes, and then tells other frontends what of their knowledge is outdated, also where it has
@@ -75,7 +120,7 @@ impl Images {
             let context = "the drive refuses changes\nhint: it was mounted read-only";
             return Err(Error::new(ErrorKind::ReadOnly, context));
         }
-        let mut manager = Manager::new(&*self.fs)?;
+        let mut manager = Manager::new(&*self.fs, &self.uses)?;
         let done = work(&mut manager);
         (self.tell)(&manager.into_outdated());
         done
@@ -90,6 +135,7 @@ pub(crate) struct Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
+        self.images.uses.end(self.attr.ino);
         self.images.fs.forget(self.attr.ino, 1);
     }
 }

@@ -1,10 +1,8 @@
 //! Making, removing and changing images as wholes: nobody sees one half made.
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::disk::Uses;
 use super::folder::{Folder, Held, no_image};
 use super::name::Name;
 use super::record::Record;
@@ -41,16 +39,23 @@ pub struct Patch {
 
 /// Changes images of one drive, and remembers what others must be told of it, whether it fails or not.
 pub struct Manager<'m> {
-    pub(super) folder: Option<Folder<'m>>,
+    folder: Option<Folder<'m>>,
+    pub(super) uses: &'m Uses,
     pub(super) outdated: Vec<Outdated>,
 }
 
 impl<'m> Manager<'m> {
-    pub(super) fn new(fs: &'m dyn Vfs) -> Result<Self> {
+    pub(super) fn new(fs: &'m dyn Vfs, uses: &'m Uses) -> Result<Self> {
         Ok(Self {
             folder: Folder::open(fs)?,
+            uses,
             outdated: Vec::new(),
         })
+    }
+
+    /// The directory, for a look at an image; without one there is no image of that name.
+    pub(super) fn folder(&self, name: &Name) -> Result<&Folder<'m>> {
+        self.folder.as_ref().ok_or_else(|| no_image(name))
     }
 
     pub(super) fn into_outdated(self) -> Vec<Outdated> {

@@ -5,17 +5,26 @@
 //! folder.rs  the directory, and images found in it
 //! disk.rs    an image as a disk, for the servers of disks
 //! record.rs  what okapi knows about an image beside its bytes
-//! manage.rs  images made, removed and changed as wholes
+//! survey.rs  images listed, compared and checked
+//! manage.rs  clones made
+//! change.rs  images removed, resized, and given another base or none
 //! ```
 
+mod change;
 mod disk;
 mod folder;
 mod manage;
 mod name;
 mod record;
+mod survey;
 
+#[cfg(test)]
+mod tests;
+
+pub use change::{NewSize, Rebased, Resized};
 pub(crate) use disk::Image;
 pub use disk::Images;
 pub use manage::{Manager, NewImage, Patch};
 pub use name::Name;
 pub use record::Record;
+pub use survey::{Compared, Finding, Listed, Listing};
