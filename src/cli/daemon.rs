@@ -155,12 +155,6 @@ fn attend(
     })?;
     let (counters, caches) = (session.counters(), Arc::new(session.caches()));
     let (grid, volume) = drive;
-    let exporter = Exporter {
-        fs: Arc::clone(&volume) as Arc<dyn Vfs>,
-        caches: Arc::clone(&caches),
-        device: mount.device,
-        read_only: plan.read_only(),
-    };
     let told = Arc::clone(&caches);
     volume.on_outdated(move |outdated| told.forget(outdated));
     let images = Images::new(
@@ -168,6 +162,10 @@ fn attend(
         plan.read_only(),
         move |outdated| caches.forget(outdated),
     );
+    let exporter = Exporter {
+        images: Arc::clone(&images),
+        device: mount.device,
+    };
     let service = Service::new(
         Served { grid, volume, images },
         session.running().to_string(),

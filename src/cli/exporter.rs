@@ -1,4 +1,4 @@
-//! Exports inside the program that serves a drive: listeners, and what changes through one view tell the others.
+//! Exports inside the program that serves a drive: listeners for servers of its images.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -7,18 +7,12 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Images;
 use crate::serve::control::{DeviceNumber, Export, ExportRequest, ListenAt, SocketFile};
-use crate::serve::fuse::KernelCaches;
 use crate::serve::nbd::{Listener, Server};
-use crate::vfs::Vfs;
 
 /// Starts exports of one drive.
 pub(super) struct Exporter {
-    pub(super) fs: Arc<dyn Vfs>,
-    /// The kernel's memory of the drive, which must not outlive a change by a client.
-    pub(super) caches: Arc<KernelCaches>,
+    pub(super) images: Arc<Images>,
     pub(super) device: DeviceNumber,
-    /// Whether the drive refuses changes.
-    pub(super) read_only: bool,
 }
 
 /// An export's threads, and its name in the filesystem, which goes when nobody listens any more.
@@ -31,14 +25,8 @@ impl Exporter {
     pub(super) fn start(&self, wanted: &ExportRequest) -> Result<Export> {
         let ExportRequest::Nbd { listen, read_only } = wanted;
         let (file, listener, address) = self.listen(listen)?;
-        let caches = Arc::clone(&self.caches);
-        let images = Images::new(
-            Arc::clone(&self.fs),
-            *read_only || self.read_only,
-            move |outdated| caches.forget(outdated),
-        );
         let running = Running {
-            _server: Server::start(listener, images)?,
+            _server: Server::start(listener, self.images.for_server(*read_only))?,
             _file: file,
         };
         Ok(Export {

@@ -76,6 +76,15 @@ impl Volume {
         Ok(tally.report)
     }
 
+    /// Verifies the extents of a regular file, whose writers wait meanwhile.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the first rule that does not hold and where; `Stale`, `IsDirectory`, `InvalidArgument` for what is
+    /// no regular file.
+    pub fn check_file(&self, ino: Ino) -> Result<()> {
+        self.table.get(ino)?.content()?.check()
+    }
+
     /// Compares what is charged for the nodes of extent maps with those in living files and records, shared ones once.
     /// No change runs meanwhile.
     fn check_nodes(&self) -> Result<()> {

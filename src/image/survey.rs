@@ -123,6 +123,14 @@ impl Listed {
 }
 
 impl Listing {
+    /// An image that has to be there.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get(&self, name: &Name) -> Result<&Listed> {
+        self.images.get(name).ok_or_else(|| no_image(name))
+    }
+
     /// What ought to be otherwise about an image: its size, and what it says about its base. None where there is no such
     /// image.
     pub fn findings(&self, name: &Name) -> Vec<Finding> {

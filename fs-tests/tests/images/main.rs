@@ -2,5 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+mod check;
 mod clone;
+mod diff;
+mod list;
+mod rebase;
+mod remove;
+mod resize;
 mod support;

@@ -1,10 +1,14 @@
 //! A drive with images, and the command under test.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use fs_tests::harness::{Drive, Place, binary, run};
+use fs_tests::harness::{Drive, Place, Scratch, binary, run};
+use fs_tests::sys::set_xattr;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Mounts a drive with an empty directory of images. Equal blocks stay apart, so that memory can be counted.
 pub(crate) fn drive() -> Drive {
@@ -83,4 +87,48 @@ pub(crate) fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at / 4096).wrapping_mul(167) as u8 ^ (at % 251) as u8 ^ seed)
         .collect()
+}
+
+/// Makes an image say that it was cloned from another, as any program can.
+pub(crate) fn set_base(drive: &Drive, name: &str, base: &str) {
+    set_xattr(&path(drive, name), true, c"user.okapi.base", base.as_bytes(), 0).unwrap();
+}
+
+/// A running `okapi export nbd`, listening in a fresh directory.
+pub(crate) struct Export {
+    command: Child,
+    directory: Scratch,
+}
+
+impl Export {
+    pub(crate) fn start(drive: &Drive) -> Self {
+        let directory = Scratch::new();
+        let mut command = Command::new(binary())
+            .args(["export", "nbd", "--mount"])
+            .arg(drive.path())
+            .arg("--unix")
+            .arg(directory.path().join("s"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        let stdout = command.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut address).unwrap();
+        assert!(address.ends_with('\n'), "the export has failed");
+        Self { command, directory }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("s")
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        if let Ok(None) = self.command.try_wait() {
+            let _ = kill(Pid::from_raw(self.command.id().cast_signed()), Signal::SIGTERM);
+            let _ = self.command.wait();
+        }
+    }
 }

@@ -15,8 +15,9 @@ mod tests;
 pub use client::{Client, RunningExport};
 pub use protocol::{
     BlockKey, CheckReply, CloneRequest, DefragReply, DifferenceReply, ExportRequest, FileUsageReply, GetWhat,
-    ListenAt, NamespaceReply, PathReply, PutHow, ScatteredReply, SealReply, SnapshotDeed, SnapshotReply,
-    StatReply, SubjectRequest, UsageReply,
+    ImageCheckReply, ImageDiffReply, ImageReply, ListenAt, NamespaceReply, PathReply, PutHow, RebaseReply,
+    ResizeReply, ScatteredReply, SealReply, SizeRequest, SnapshotDeed, SnapshotReply, StatReply,
+    SubjectRequest, UsageReply,
 };
 pub use server::Server;
 pub use service::{DRIVE_NAMESPACE, Export, Served, Service};

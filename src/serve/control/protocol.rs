@@ -22,6 +22,7 @@ use crate::error::ErrorKind;
 use crate::limits::{CONTROL_HEADER_MAX, CONTROL_PAYLOAD_MAX};
 
 pub(super) use images::ImageRequest;
+pub use images::{ImageCheckReply, ImageDiffReply, ImageReply, RebaseReply, ResizeReply, SizeRequest};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +180,8 @@ pub(super) enum Answer {
     Gathered {
         bytes: u64,
     },
+    Rebased(RebaseReply),
+    Resized(ResizeReply),
     /// The address, as clients of the export write it.
     Exported(String),
     Failed {

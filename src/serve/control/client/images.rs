@@ -1,19 +1,107 @@
 //! Questions about images.
 
-use super::Client;
+use super::{Client, nonsense};
 use crate::error::Result;
-use crate::serve::control::protocol::{ImageRequest, Request};
+use crate::serve::control::protocol::{
+    Answer, ImageCheckReply, ImageDiffReply, ImageReply, ImageRequest, RebaseReply, Request, ResizeReply,
+    SizeRequest,
+};
 
 impl Client {
+    /// All images of the drive, by name.
+    ///
+    /// # Errors
+    /// `TooLarge` where one answer does not hold them.
+    pub fn images(&mut self) -> Result<Vec<ImageReply>> {
+        self.ask_for_json(ImageRequest::List)
+    }
+
     /// Makes a clone of an image: all its bytes, sharing their memory.
     ///
     /// # Errors
-    /// `InvalidArgument` and `NameTooLong` for a bad name, `NotFound`, `Exists`, `ReadOnly`, `NoSpace`.
+    /// `InvalidArgument` and `NameTooLong` for a bad name, here and below; `NotFound`, `Exists`, `ReadOnly`, `NoSpace`.
     pub fn clone_image(&mut self, base: &str, name: &str) -> Result<()> {
-        let request = ImageRequest::Clone {
+        self.do_with_images(ImageRequest::Clone {
             base: base.to_owned(),
             name: name.to_owned(),
+        })
+    }
+
+    /// Removes images: all of them, or none where one cannot be removed. Those that clients of an export use are removed
+    /// only if `force` says so.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy`, `ReadOnly`.
+    pub fn remove_images(&mut self, names: &[String], force: bool) -> Result<()> {
+        self.do_with_images(ImageRequest::Remove {
+            names: names.to_vec(),
+            force,
+        })
+    }
+
+    /// Where two images differ, from an offset on, as far as one step goes.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn diff_images(&mut self, names: [&str; 2], offset: u64) -> Result<ImageDiffReply> {
+        let names = names.map(str::to_owned);
+        self.ask_for_json(ImageRequest::Diff { names, offset })
+    }
+
+    /// Makes a clone forget its base.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument` for what is no clone, `ReadOnly`.
+    pub fn commit_image(&mut self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.do_with_images(ImageRequest::Commit { name })
+    }
+
+    /// Gives an image another base, one step, the first from offset 0.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument` for a base that is a clone of the image, `ReadOnly`, `NoSpace`.
+    pub fn rebase_image(&mut self, name: &str, base: &str, offset: u64) -> Result<RebaseReply> {
+        let request = ImageRequest::Rebase {
+            name: name.to_owned(),
+            base: base.to_owned(),
+            offset,
         };
+        match self.ask(&Request::Image(request), &[])? {
+            (Answer::Rebased(reply), _) => Ok(reply),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Changes the size of an image.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument` for what is no multiple of 512 or would cut bytes off without `shrink`, `FileTooBig`,
+    /// `Busy`, `ReadOnly`.
+    pub fn resize_image(&mut self, name: &str, size: SizeRequest, shrink: bool) -> Result<ResizeReply> {
+        let name = name.to_owned();
+        let request = ImageRequest::Resize { name, size, shrink };
+        match self.ask(&Request::Image(request), &[])? {
+            (Answer::Resized(reply), _) => Ok(reply),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Verifies images, all where none are named.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn check_images(&mut self, names: &[String]) -> Result<ImageCheckReply> {
+        let names = names.to_vec();
+        self.ask_for_json(ImageRequest::Check { names })
+    }
+
+    fn do_with_images(&mut self, request: ImageRequest) -> Result<()> {
         self.ask(&Request::Image(request), &[]).map(drop)
+    }
+
+    fn ask_for_json<T: serde::de::DeserializeOwned>(&mut self, request: ImageRequest) -> Result<T> {
+        let (_, payload) = self.ask(&Request::Image(request), &[])?;
+        serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
     }
 }

@@ -1,17 +1,67 @@
 //! Answers about images.
 
-use super::{Answer, Service};
-use crate::error::Result;
-use crate::image::{Name, NewImage};
-use crate::serve::control::protocol::ImageRequest;
+use super::{Answer, Service, to_json};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{FileUsage, Subject};
+use crate::image::{Finding, Listed, Listing, Name, NewImage, NewSize};
+use crate::limits::CONTROL_PAYLOAD_MAX;
+use crate::serve::control::protocol::{
+    ImageCheckReply, ImageDiffReply, ImageReply, ImageRequest, RebaseReply, ResizeReply, SizeRequest,
+};
+
+/// How often the images are listed anew because one of them has gone before it was looked at.
+const LISTINGS: u32 = 5;
 
 impl Service {
     /// Does what is asked; returns the answer and its payload.
     pub(super) fn image(&self, request: &ImageRequest) -> Result<(Answer, Vec<u8>)> {
+        let mut payload = Vec::new();
+        let mut answer = Answer::Done;
         match request {
+            ImageRequest::List => payload = self.list_images()?,
             ImageRequest::Clone { base, name } => self.clone_image(base, name)?,
+            ImageRequest::Remove { names, force } => {
+                let names = parsed(names)?;
+                self.images.manage(|manager| manager.remove(&names, *force))?;
+            }
+            ImageRequest::Diff { names, offset } => payload = self.compare_images(names, *offset)?,
+            ImageRequest::Commit { name } => {
+                let name = Name::new(name)?;
+                self.images.manage(|manager| manager.commit(&name))?;
+            }
+            ImageRequest::Rebase { name, base, offset } => answer = self.rebase_image(name, base, *offset)?,
+            ImageRequest::Resize { name, size, shrink } => {
+                answer = self.resize_image(name, *size, *shrink)?
+            }
+            ImageRequest::Check { names } => payload = to_json(&self.check_images(&parsed(names)?)?)?,
         }
-        Ok((Answer::Done, Vec::new()))
+        Ok((answer, payload))
+    }
+
+    /// Sizes are those of `okapi du`. An image that goes between two looks is not listed.
+    fn list_images(&self) -> Result<Vec<u8>> {
+        let mut listings = 1;
+        let (listing, usages) = loop {
+            let listing = self.images.list()?;
+            match self.volume.usage(&subjects(&listing)) {
+                Ok(report) => break (listing, report.each),
+                Err(error) if error.kind() == ErrorKind::NotFound && listings < LISTINGS => listings += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        let images = listing.images.iter().zip(usages);
+        let replies: Vec<_> = images
+            .map(|((name, image), usage)| reply(&listing, name, image, &usage))
+            .collect();
+        let bytes = to_json(&replies)?;
+        if bytes.len() > CONTROL_PAYLOAD_MAX {
+            let context = format!(
+                "{} images are too many for one answer\nhint: list the directory `images`, and ask `okapi du`",
+                replies.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, context));
+        }
+        Ok(bytes)
     }
 
     fn clone_image(&self, base: &str, name: &str) -> Result<()> {
@@ -23,5 +73,106 @@ impl Service {
             patches: Vec::new(),
         };
         self.images.manage(|manager| manager.make(&base, &new))
+    }
+
+    fn compare_images(&self, names: &[String; 2], offset: u64) -> Result<Vec<u8>> {
+        let names = [Name::new(&names[0])?, Name::new(&names[1])?];
+        let compared = self.images.compare([&names[0], &names[1]], offset)?;
+        to_json(&ImageDiffReply {
+            sizes: compared.sizes,
+            ranges: compared
+                .ranges
+                .iter()
+                .map(|range| (range.start, range.end))
+                .collect(),
+            next: compared.next,
+        })
+    }
+
+    fn rebase_image(&self, name: &str, base: &str, offset: u64) -> Result<Answer> {
+        let (name, base) = (Name::new(name)?, Name::new(base)?);
+        let rebased = self
+            .images
+            .manage(|manager| manager.rebase(&name, &base, offset))?;
+        Ok(Answer::Rebased(RebaseReply {
+            next: rebased.next,
+            shared_bytes: rebased.shared_bytes,
+            size_bytes: rebased.size,
+        }))
+    }
+
+    fn resize_image(&self, name: &str, size: SizeRequest, shrink: bool) -> Result<Answer> {
+        let name = Name::new(name)?;
+        let size = match size {
+            SizeRequest::To(bytes) => NewSize::To(bytes),
+            SizeRequest::Grow(bytes) => NewSize::Grow(bytes),
+            SizeRequest::Shrink(bytes) => NewSize::Shrink(bytes),
+        };
+        let resized = self
+            .images
+            .manage(|manager| manager.resize(&name, size, shrink))?;
+        Ok(Answer::Resized(ResizeReply {
+            from_bytes: resized.from,
+            to_bytes: resized.to,
+        }))
+    }
+
+    fn check_images(&self, names: &[Name]) -> Result<ImageCheckReply> {
+        let listing = self.images.list()?;
+        let chosen: Vec<&Name> = match names {
+            [] => listing.images.keys().collect(),
+            some => some.iter().collect(),
+        };
+        let mut report = ImageCheckReply::default();
+        for name in chosen {
+            let image = listing.get(name)?;
+            report.images += 1;
+            let mut findings = listing.findings(name);
+            // One that has gone since is none.
+            let damage = self.volume.check_file(image.ino).err();
+            if let Some(error) = damage.filter(|error| error.kind() != ErrorKind::Stale) {
+                findings.push(Finding {
+                    image: name.clone(),
+                    text: format!("it is damaged: {error}"),
+                });
+            }
+            let told = findings
+                .into_iter()
+                .map(|finding| (finding.image.to_string(), finding.text));
+            report.findings.extend(told);
+        }
+        Ok(report)
+    }
+}
+
+fn parsed(names: &[String]) -> Result<Vec<Name>> {
+    names.iter().map(|name| Name::new(name)).collect()
+}
+
+fn subjects(listing: &Listing) -> Vec<Subject> {
+    let of = |dir| {
+        move |name: &Name| Subject::Name {
+            dir,
+            name: name.as_bytes().into(),
+        }
+    };
+    let dir = listing.dir.into_iter();
+    dir.flat_map(|dir| listing.images.keys().map(of(dir))).collect()
+}
+
+fn reply(listing: &Listing, name: &Name, image: &Listed, usage: &FileUsage) -> ImageReply {
+    let record = &image.record;
+    ImageReply {
+        name: name.to_string(),
+        base: record.base.as_ref().map(Name::to_string),
+        base_exists: record
+            .base
+            .as_ref()
+            .is_some_and(|base| listing.images.contains_key(base)),
+        ip: record.ip.clone(),
+        fleet: record.fleet.clone(),
+        size_bytes: image.size,
+        shared_bytes: usage.shared_bytes(),
+        private_bytes: usage.private_bytes,
     }
 }
