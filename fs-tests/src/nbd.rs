@@ -33,6 +33,9 @@ pub struct Export {
 /// Type and data of a reply to an option.
 pub type OptionReply = (u32, Vec<u8>);
 
+/// Lengths and states.
+pub type Runs = Vec<(u32, u32)>;
+
 /// A piece of a structured reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -141,12 +144,20 @@ impl Client {
     /// # Panics
     /// Where the server refuses.
     pub fn open(path: &Path, name: &str) -> (Self, Export) {
+        Self::open_with(path, name, &["base:allocation"])
+    }
+
+    /// A client that chose an image, with structured replies and these metadata contexts.
+    ///
+    /// # Panics
+    /// Where the server refuses.
+    pub fn open_with(path: &Path, name: &str, queries: &[&str]) -> (Self, Export) {
         let mut client = Self::connect(path).expect("the server greets");
         client.structure();
         let (last, contexts) = client
-            .option(option::SET_META_CONTEXT, &contexts(name, &["base:allocation"]))
+            .option(option::SET_META_CONTEXT, &contexts(name, queries))
             .expect("the server answers");
-        assert_eq!((last, contexts.len()), (reply::ACK, 1));
+        assert_eq!((last, contexts.len()), (reply::ACK, queries.len()));
         let export = client.go(name).expect("the image is there");
         (client, export)
     }
@@ -336,12 +347,30 @@ impl Client {
     ///
     /// # Panics
     /// Where the reply has not one chunk of runs.
-    pub fn status(&mut self, flags: u16, (offset, len): (u64, u32)) -> Result<Vec<(u32, u32)>, u32> {
-        let chunks = self.perform((command::BLOCK_STATUS, flags), (offset, len), b"")?;
-        assert_eq!((chunks.len(), chunks[0].kind), (1, chunk::STATUS));
+    pub fn status(&mut self, flags: u16, range: (u64, u32)) -> Result<Runs, u32> {
+        let mut statuses = self.statuses(flags, range)?;
+        assert_eq!(statuses.len(), 1);
+        Ok(statuses.remove(0).1)
+    }
+
+    /// Numbers of metadata contexts, each with lengths and states of the runs from `offset` on.
+    ///
+    /// # Errors
+    /// The error number of the reply.
+    ///
+    /// # Panics
+    /// Where the reply has anything but chunks of runs.
+    pub fn statuses(&mut self, flags: u16, range: (u64, u32)) -> Result<Vec<(u32, Runs)>, u32> {
+        let chunks = self.perform((command::BLOCK_STATUS, flags), range, b"")?;
         let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("four bytes"));
-        let runs = chunks[0].payload[4..].chunks_exact(8);
-        Ok(runs.map(|run| (number(&run[..4]), number(&run[4..]))).collect())
+        let status = |chunk: &Chunk| {
+            assert_eq!(chunk.kind, chunk::STATUS);
+            let (context, runs) = chunk.payload.split_at(4);
+            let runs = runs.chunks_exact(8);
+            let runs = runs.map(|run| (number(&run[..4]), number(&run[4..])));
+            (number(context), runs.collect())
+        };
+        Ok(chunks.iter().map(status).collect())
     }
 
     /// Sends bytes as they are.

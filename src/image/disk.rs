@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use super::folder::{Folder, Held, Names};
 use super::manage::Manager;
 use super::name::Name;
+use super::record::Record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PAGE_SIZE;
 use crate::range::ByteRange;
-use crate::vfs::{Attr, Fallocate, Ino, Outdated, SeekTo, Vfs, WriteAt};
+use crate::vfs::{Attr, Differences, Fallocate, Ino, Outdated, SeekTo, Vfs, WriteAt};
 
 /// Names that are collected at a time.
 const NAMES_MAX: usize = 256;
@@ -155,6 +156,21 @@ impl Image {
 
     pub(crate) fn read_only(&self) -> bool {
         self.images.read_only
+    }
+
+    /// The image that this one says it was cloned from; `None` where there is none.
+    pub(crate) fn base(&self) -> Result<Option<Self>> {
+        let record = Record::read(self.fs(), self.ino())?;
+        let base = match &record.base {
+            Some(base) => self.images.open(base.as_bytes())?,
+            None => None,
+        };
+        Ok(base.filter(|base| base.ino() != self.ino()))
+    }
+
+    /// Where this image differs from another one, as [`Vfs::differences`] tells it.
+    pub(crate) fn differences(&self, other: &Self, range: ByteRange, most: usize) -> Result<Differences> {
+        self.fs().differences([self.ino(), other.ino()], range, most)
     }
 
     /// Fills `out` from `offset` on. Behind the end of an image that was made shorter meanwhile there are zeros.

@@ -1,10 +1,11 @@
 //! Clients that mean no good: they find bounds, and the others notice nothing.
 
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use fs_tests::harness::pss_bytes;
-use fs_tests::nbd::{Client, command};
+use fs_tests::nbd::{Client, command, export_query, option, option_bytes};
 use fs_tests::rng::{Rng, from_env_or_time, ops_from_env};
 
 use okapi::limits::{NBD_CONNECTIONS_MAX, NBD_HANDSHAKE_SECS, NBD_HANDSHAKES_MAX};
@@ -17,9 +18,20 @@ fn a_thousand_half_open_connections_leave_a_working_client_undisturbed() {
     let export = Export::start(&drive);
     let (mut client, _) = Client::open(&export.socket(), "disk");
     let began = Instant::now();
+    // One that chooses an image by name, cut in the middle of the name.
+    let choice = [
+        &3u32.to_be_bytes()[..],
+        &option_bytes(option::GO, &export_query("disk")),
+    ]
+    .concat();
     let mut half_open = Vec::new();
     for n in 0..1000u32 {
-        half_open.push(UnixStream::connect(export.socket()).unwrap());
+        let mut stream = UnixStream::connect(export.socket()).unwrap();
+        if n % 2 == 0 {
+            // It may have been sent away already.
+            let _ = stream.write_all(&choice[..choice.len() - 7]);
+        }
+        half_open.push(stream);
         if n % 10 == 0 {
             let bytes = pattern(n as u8, 4096);
             client.write(u64::from(n % 250) * 4096, &bytes).unwrap();

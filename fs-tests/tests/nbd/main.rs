@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 mod bounds;
+mod difference;
 mod lifecycle;
 mod programs;
 mod protocol;

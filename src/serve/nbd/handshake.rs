@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::parse::{ClientOption, ContextQuery, Malformed, OptionHeader, Terms};
-use super::protocol::{
-    ALLOCATION, ALLOCATION_ID, GREETING, client_flag, info, option, option_reply, transmission_flag,
-};
+use super::parse::{ClientOption, ContextQuery, Contexts, Malformed, OptionHeader, Terms};
+use super::protocol::{GREETING, client_flag, info, option, option_reply, transmission_flag};
 use super::reply::send_option_reply;
 use crate::error::Error;
 use crate::image::{Image, Images};
@@ -20,6 +18,8 @@ const PADDING: [u8; 124] = [0; 124];
 /// What a handshake has come to.
 pub(super) struct Agreed {
     pub(super) image: Image,
+    /// What the image is compared with, where that was chosen.
+    pub(super) base: Option<Image>,
     pub(super) terms: Terms,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn negotiate(
         images,
         zeroes: flags & client_flag::NO_ZEROES == 0,
         structured: false,
-        allocation_of: None,
+        chosen: None,
     };
     loop {
         match handshake.next()? {
@@ -65,8 +65,16 @@ struct Handshake<'h, S> {
     /// Whether [`PADDING`] is wanted.
     zeroes: bool,
     structured: bool,
-    /// The export for which `base:allocation` was chosen.
-    allocation_of: Option<Vec<u8>>,
+    chosen: Option<Chosen>,
+}
+
+/// Metadata contexts that were chosen.
+struct Chosen {
+    /// For the export of this name.
+    export: Vec<u8>,
+    contexts: Contexts,
+    /// What the image was cloned from: kept, so that the answers are about this base whatever becomes of its name.
+    base: Option<Image>,
 }
 
 impl<S: Read + Write> Handshake<'_, S> {
@@ -111,14 +119,14 @@ impl<S: Read + Write> Handshake<'_, S> {
         let Some(image) = self.images.open(name).map_err(failed)? else {
             return Ok(Step::Leave);
         };
-        let agreed = self.agree(image, name);
-        let mut answer = agreed.terms.size.to_be_bytes().to_vec();
-        answer.extend(flags(&agreed.terms).to_be_bytes());
+        let terms = self.terms(&image, name);
+        let mut answer = terms.size.to_be_bytes().to_vec();
+        answer.extend(flags(&terms).to_be_bytes());
         if self.zeroes {
             answer.extend(PADDING);
         }
         self.stream.write_all(&answer)?;
-        Ok(Step::Serve(Box::new(agreed)))
+        Ok(self.serve(image, terms))
     }
 
     fn list(&mut self) -> io::Result<Step> {
@@ -139,14 +147,14 @@ impl<S: Read + Write> Handshake<'_, S> {
         let Some(image) = self.images.open(name).map_err(failed)? else {
             return self.close(code, option_reply::ERR_UNKNOWN);
         };
-        let agreed = self.agree(image, name);
+        let terms = self.terms(&image, name);
         self.reply(
             code,
             option_reply::INFO,
             &[
                 &info::EXPORT.to_be_bytes(),
-                &agreed.terms.size.to_be_bytes(),
-                &flags(&agreed.terms).to_be_bytes(),
+                &terms.size.to_be_bytes(),
+                &flags(&terms).to_be_bytes(),
             ],
         )?;
         self.reply(
@@ -161,53 +169,71 @@ impl<S: Read + Write> Handshake<'_, S> {
         )?;
         self.reply(code, option_reply::ACK, &[])?;
         Ok(match code {
-            option::GO => Step::Serve(Box::new(agreed)),
+            option::GO => self.serve(image, terms),
             _ => Step::Stay,
         })
     }
 
     fn list_contexts(&mut self, query: &ContextQuery<'_>) -> io::Result<Step> {
         let code = option::LIST_META_CONTEXT;
-        if !self.knows(query.export)? {
+        let Some(image) = self.images.open(query.export).map_err(failed)? else {
             return self.close(code, option_reply::ERR_UNKNOWN);
+        };
+        let mut listed = query.listed();
+        listed.difference &= image.base().map_err(failed)?.is_some();
+        for (_, name) in listed.each() {
+            self.reply(code, option_reply::META_CONTEXT, &[&[0; 4], name])?;
         }
-        self.tell_contexts(code, query.lists_allocation(), 0)
+        self.acknowledge(code)
     }
 
     /// A new choice replaces the last one, even where it fails.
     fn choose_contexts(&mut self, query: &ContextQuery<'_>) -> io::Result<Step> {
         let code = option::SET_META_CONTEXT;
-        self.allocation_of = None;
+        self.chosen = None;
         if !self.structured {
             return self.close(code, option_reply::ERR_INVALID);
         }
-        if !self.knows(query.export)? {
+        let Some(image) = self.images.open(query.export).map_err(failed)? else {
             return self.close(code, option_reply::ERR_UNKNOWN);
+        };
+        let mut contexts = query.chosen();
+        let base = match contexts.difference {
+            true => image.base().map_err(failed)?,
+            false => None,
+        };
+        contexts.difference = base.is_some();
+        for (id, name) in contexts.each() {
+            self.reply(code, option_reply::META_CONTEXT, &[&id.to_be_bytes(), name])?;
         }
-        let chosen = query.chooses_allocation();
-        self.allocation_of = chosen.then(|| query.export.to_owned());
-        self.tell_contexts(code, chosen, ALLOCATION_ID)
-    }
-
-    fn tell_contexts(&mut self, code: u32, allocation: bool, id: u32) -> io::Result<Step> {
-        if allocation {
-            self.reply(code, option_reply::META_CONTEXT, &[&id.to_be_bytes(), ALLOCATION])?;
-        }
+        self.chosen = Some(Chosen {
+            export: query.export.to_owned(),
+            contexts,
+            base,
+        });
         self.acknowledge(code)
     }
 
-    fn knows(&self, export: &[u8]) -> io::Result<bool> {
-        Ok(self.images.open(export).map_err(failed)?.is_some())
-    }
-
-    fn agree(&self, image: Image, name: &[u8]) -> Agreed {
-        let terms = Terms {
+    fn terms(&self, image: &Image, name: &[u8]) -> Terms {
+        let chosen = self.chosen.as_ref().filter(|chosen| chosen.export == name);
+        Terms {
             size: image.size(),
             read_only: image.read_only(),
             structured: self.structured,
-            allocation: self.allocation_of.as_deref() == Some(name),
-        };
-        Agreed { image, terms }
+            contexts: chosen.map_or_else(Contexts::default, |chosen| chosen.contexts),
+        }
+    }
+
+    /// Ends the handshake with an image on those terms.
+    fn serve(&mut self, image: Image, terms: Terms) -> Step {
+        let chosen = self.chosen.take();
+        Step::Serve(Box::new(Agreed {
+            image,
+            base: chosen
+                .filter(|_| terms.contexts.difference)
+                .and_then(|chosen| chosen.base),
+            terms,
+        }))
     }
 
     fn acknowledge(&mut self, code: u32) -> io::Result<Step> {

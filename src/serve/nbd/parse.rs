@@ -10,7 +10,10 @@
 #[cfg(test)]
 mod tests;
 
-use super::protocol::{ALLOCATION, Code, OPTION_MAGIC, REQUEST_MAGIC, command_flag, option};
+use super::protocol::{
+    ALLOCATION, ALLOCATION_ID, Code, DIFFERENCE, DIFFERENCE_ID, OPTION_MAGIC, REQUEST_MAGIC, command_flag,
+    option,
+};
 use crate::limits::{NBD_REQUEST_MAX, NBD_STRING_MAX};
 
 /// A client's bytes that are not what the protocol says.
@@ -124,18 +127,50 @@ impl<'a> ContextQuery<'a> {
         Ok(Self { export, queries })
     }
 
-    /// Whether [`ALLOCATION`] is among what a listing asks for.
-    pub fn lists_allocation(&self) -> bool {
-        self.queries.is_empty()
-            || self
-                .queries
-                .iter()
-                .any(|&query| query == ALLOCATION || query == b"base:")
+    /// What a listing asks for: contexts by name or namespace, or all.
+    pub fn listed(&self) -> Contexts {
+        let asks = |context: &[u8], namespace: &[u8]| {
+            self.queries.is_empty()
+                || self
+                    .queries
+                    .iter()
+                    .any(|&query| query == context || query == namespace)
+        };
+        Contexts {
+            allocation: asks(ALLOCATION, b"base:"),
+            difference: asks(DIFFERENCE, b"okapi:"),
+        }
     }
 
-    /// Whether [`ALLOCATION`] is chosen.
-    pub fn chooses_allocation(&self) -> bool {
-        self.queries.contains(&ALLOCATION)
+    /// What is chosen, by name.
+    pub fn chosen(&self) -> Contexts {
+        Contexts {
+            allocation: self.queries.contains(&ALLOCATION),
+            difference: self.queries.contains(&DIFFERENCE),
+        }
+    }
+}
+
+/// A set of metadata contexts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contexts {
+    /// [`ALLOCATION`].
+    pub allocation: bool,
+    /// [`DIFFERENCE`].
+    pub difference: bool,
+}
+
+impl Contexts {
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Numbers and names.
+    pub fn each(self) -> impl Iterator<Item = (u32, &'static [u8])> {
+        let allocation = self.allocation.then_some((ALLOCATION_ID, ALLOCATION));
+        let difference = self.difference.then_some((DIFFERENCE_ID, DIFFERENCE));
+        allocation.into_iter().chain(difference)
     }
 }
 
@@ -184,8 +219,8 @@ pub struct Terms {
     pub read_only: bool,
     /// Whether replies come in chunks.
     pub structured: bool,
-    /// Whether [`ALLOCATION`] was chosen.
-    pub allocation: bool,
+    /// What was chosen.
+    pub contexts: Contexts,
 }
 
 impl Request {
@@ -254,7 +289,7 @@ impl Request {
             Command::Read => within(Code::Invalid),
             Command::Write | Command::WriteZeroes => writable.and(within(Code::NoSpace)),
             Command::Trim => writable.and(within(Code::Invalid)),
-            Command::BlockStatus if !terms.allocation || self.len == 0 => Err(Code::Invalid),
+            Command::BlockStatus if terms.contexts.is_empty() || self.len == 0 => Err(Code::Invalid),
             Command::BlockStatus => within(Code::Invalid),
             Command::Disconnect | Command::Flush => Ok(()),
             Command::Unknown => Err(Code::Invalid),

@@ -129,6 +129,12 @@ pub const ALLOCATION: &[u8] = b"base:allocation";
 pub const ALLOCATION_ID: u32 = 1;
 /// The state of a hole: no memory, reads as zeros.
 pub const STATE_HOLE_ZERO: u32 = 0b11;
+/// The metadata context that says where an image differs from its base.
+pub const DIFFERENCE: &[u8] = b"okapi:diff";
+/// Its number in replies.
+pub const DIFFERENCE_ID: u32 = 2;
+/// The state of bytes that differ.
+pub const STATE_DIFFERS: u32 = 1;
 
 /// Error numbers of replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use tracing::trace_span;
 
 use super::handshake::Agreed;
 use super::parse::{Command, Request, Terms};
-use super::protocol::{ALLOCATION_ID, Code, STATE_HOLE_ZERO, chunk, command_flag};
+use super::protocol::{
+    ALLOCATION_ID, Code, DIFFERENCE_ID, STATE_DIFFERS, STATE_HOLE_ZERO, chunk, command_flag,
+};
 use super::reply::Outbox;
 use crate::image::Image;
 use crate::limits::{NBD_HOLE_STEP, NBD_PIECE_MAX, NBD_READ_AHEAD, NBD_REQUEST_MAX, NBD_RUNS_MAX};
@@ -21,12 +23,17 @@ use crate::range::ByteRange;
 
 const PIECE: u64 = NBD_PIECE_MAX as u64;
 
+/// Lengths and states, from a request's offset on.
+type Runs = Vec<(u32, u32)>;
+
 /// The requests of one connection.
 pub(super) struct Transmission<'c, R, W> {
     input: BufReader<R>,
     output: W,
     outbox: Outbox,
     image: Image,
+    /// What the image is compared with, where that was agreed.
+    base: Option<Image>,
     terms: Terms,
     /// Set when the export ends: what comes then is refused.
     closing: &'c AtomicBool,
@@ -39,6 +46,7 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
             output,
             outbox: Outbox::default(),
             image: agreed.image,
+            base: agreed.base,
             terms: agreed.terms,
             closing,
         }
@@ -274,36 +282,72 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
 
     // Block status ----------------------------------------------------------------------------------------------
 
+    /// A chunk for each context that was agreed; none where one of them fails.
     fn block_status(&mut self, request: &Request) -> io::Result<()> {
-        let runs = match self.runs(request) {
-            Ok(runs) => runs,
+        let statuses = match self.statuses(request) {
+            Ok(statuses) => statuses,
             Err(code) => return self.refuse(request, code),
         };
-        self.make_room(4 + 8 * runs.len())?;
-        let len = 4 + 8 * runs.len() as u32;
-        self.outbox.chunk(request, chunk::BLOCK_STATUS, len, true);
-        self.outbox.put(&ALLOCATION_ID.to_be_bytes());
-        for (len, state) in runs {
-            self.outbox.put(&len.to_be_bytes());
-            self.outbox.put(&state.to_be_bytes());
+        let last = statuses.len() - 1;
+        for (number, (context, runs)) in statuses.iter().enumerate() {
+            self.make_room(4 + 8 * runs.len())?;
+            let len = 4 + 8 * runs.len() as u32;
+            self.outbox
+                .chunk(request, chunk::BLOCK_STATUS, len, number == last);
+            self.outbox.put(&context.to_be_bytes());
+            for (len, state) in runs {
+                self.outbox.put(&len.to_be_bytes());
+                self.outbox.put(&state.to_be_bytes());
+            }
         }
         Ok(())
     }
 
-    /// Lengths and states from the request's offset on; fewer than it asks for where there are many.
-    fn runs(&self, request: &Request) -> Result<Vec<(u32, u32)>, Code> {
-        let most = match request.has(command_flag::REQ_ONE) {
-            true => 1,
-            false => NBD_RUNS_MAX,
-        };
+    /// The runs of each context, one of which at least was agreed.
+    fn statuses(&self, request: &Request) -> Result<Vec<(u32, Runs)>, Code> {
+        let mut statuses = Vec::new();
+        if self.terms.contexts.allocation {
+            statuses.push((ALLOCATION_ID, self.allocation(request)?));
+        }
+        if let Some(base) = &self.base {
+            statuses.push((DIFFERENCE_ID, self.difference(base, request)?));
+        }
+        Ok(statuses)
+    }
+
+    /// Data and holes; less than the request asks for where there are many.
+    fn allocation(&self, request: &Request) -> Result<Runs, Code> {
         let mut runs = Vec::new();
         let mut rest = range_of(request);
-        while !rest.is_empty() && runs.len() < most {
+        while !rest.is_empty() && runs.len() < runs_max(request) {
             let run = self.image.run(rest)?;
             let state = if run.is_hole { STATE_HOLE_ZERO } else { 0 };
             runs.push((len_of(rest.clamp_end(run.end)) as u32, state));
             rest.start = run.end;
         }
+        Ok(runs)
+    }
+
+    /// Where the image differs from its base, as far as one look goes.
+    fn difference(&self, base: &Image, request: &Request) -> Result<Runs, Code> {
+        let range = range_of(request);
+        let most = runs_max(request);
+        // Between any two ranges that differ there is one that does not.
+        let found = self.image.differences(base, range, most.div_ceil(2))?;
+        let mut runs = Vec::new();
+        let mut at = range.start;
+        let mut push = |end: u64, state| {
+            if end > at {
+                runs.push((len_of(ByteRange { start: at, end }) as u32, state));
+                at = end;
+            }
+        };
+        for differing in &found.ranges {
+            push(differing.start, 0);
+            push(differing.end, STATE_DIFFERS);
+        }
+        push(found.end, 0);
+        runs.truncate(most);
         Ok(runs)
     }
 
@@ -368,6 +412,14 @@ fn range_of(request: &Request) -> ByteRange {
     ByteRange {
         start: request.offset,
         end: request.offset + u64::from(request.len),
+    }
+}
+
+/// Runs that the answer to a request may have.
+fn runs_max(request: &Request) -> usize {
+    match request.has(command_flag::REQ_ONE) {
+        true => 1,
+        false => NBD_RUNS_MAX,
     }
 }
 

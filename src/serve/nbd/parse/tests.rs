@@ -7,7 +7,10 @@ const TERMS: Terms = Terms {
     size: 1 << 20,
     read_only: false,
     structured: true,
-    allocation: true,
+    contexts: Contexts {
+        allocation: true,
+        difference: false,
+    },
 };
 
 fn string(text: &[u8]) -> Vec<u8> {
@@ -166,7 +169,7 @@ fn what_was_not_agreed_is_refused() {
     assert_eq!(request(0, 0, 0, 1).permit(&read_only), Ok(()));
     let simple = Terms {
         structured: false,
-        allocation: false,
+        contexts: Contexts::default(),
         ..TERMS
     };
     assert_eq!(request(0, command_flag::DF, 0, 1).permit(&TERMS), Ok(()));
@@ -216,18 +219,29 @@ fn contexts_are_listed_by_namespace_and_chosen_by_name() {
         export: b"",
         queries: queries.to_vec(),
     };
+    let (none, both) = (contexts(false, false), contexts(true, true));
+    let (allocation, difference) = (contexts(true, false), contexts(false, true));
     for (queries, listed, chosen) in [
-        (&[][..], true, false),
-        (&[&b"base:"[..]], true, false),
-        (&[ALLOCATION], true, true),
-        (&[b"qemu:", b"x-y:z"], false, false),
-        (&[b"base:allocations"], false, false),
+        (&[][..], both, none),
+        (&[&b"base:"[..]], allocation, none),
+        (&[b"okapi:"], difference, none),
+        (&[ALLOCATION], allocation, allocation),
+        (&[DIFFERENCE, b"x:", ALLOCATION], both, both),
+        (&[b"okapi:", ALLOCATION], both, allocation),
+        (&[b"qemu:", b"x-y:z"], none, none),
+        (&[b"base:allocations", b"okapi:dif"], none, none),
     ] {
         let query = query(queries);
-        assert_eq!(
-            (query.lists_allocation(), query.chooses_allocation()),
-            (listed, chosen),
-            "{queries:?}"
-        );
+        assert_eq!((query.listed(), query.chosen()), (listed, chosen), "{queries:?}");
+    }
+    assert!(none.is_empty() && !difference.is_empty());
+    let numbers: Vec<u32> = both.each().map(|(id, _)| id).collect();
+    assert_eq!(numbers, [ALLOCATION_ID, DIFFERENCE_ID]);
+}
+
+fn contexts(allocation: bool, difference: bool) -> Contexts {
+    Contexts {
+        allocation,
+        difference,
     }
 }
