@@ -143,6 +143,18 @@ impl Side {
         self.bytes[index(range.start)..index(range.end)].fill(0);
     }
 
+    /// The page at an offset, as if zeros came behind the end.
+    fn padded(&self, start: u64) -> Vec<u8> {
+        let mut page = self
+            .expected(ByteRange {
+                start,
+                end: start + PAGE_SIZE,
+            })
+            .to_vec();
+        page.resize(index(PAGE_SIZE), 0);
+        page
+    }
+
     fn expected(&self, range: ByteRange) -> &[u8] {
         let range = range.clamp_end(self.len());
         &self.bytes[index(range.start)..index(range.end)]
@@ -228,6 +240,8 @@ struct Run {
     emptied: u64,
     /// How many extents fewer merging has left.
     merged: u64,
+    /// Bytes of equal pages that have come to share memory.
+    equal_bytes: u64,
 }
 
 impl Run {
@@ -265,7 +279,8 @@ impl Run {
             93..=94 => self.seal(at),
             95 => self.settle_late(),
             96 => self.rewrite(at),
-            97..=98 => self.merge(at),
+            97 => self.merge(at),
+            98 => self.share(at),
             _ => self.unpin(),
         }
         (at, range)
@@ -344,6 +359,32 @@ impl Run {
         assert_eq!(before, (content.len(), content.extent_count() + merged.extents));
         if !self.tight {
             assert_eq!(merge_all(content, &self.namespace), Merged::default());
+        }
+        let all = ByteRange {
+            start: 0,
+            end: LEN_MAX,
+        };
+        self.sides[at].compare(all);
+    }
+
+    /// Lets a side share what it has in common with another, often much: nothing that it shows changes.
+    fn share(&mut self, at: usize) {
+        let other = index(self.random.below(SIDES as u64));
+        if self.random.below(2) == 0 {
+            let bytes = self.sides[other].bytes.clone();
+            self.write_bytes(at, 0, &bytes);
+            let range = self.random.range();
+            self.write(at, range);
+        }
+        let other = self.sides[other].content.clone();
+        let mut offset = 0;
+        while offset < LEN_MAX {
+            let result = self.sides[at]
+                .content
+                .share_pages(&self.namespace, &other, offset);
+            let Some(step) = self.done(result) else { break };
+            assert!(step.end > offset);
+            (offset, self.equal_bytes) = (step.end, self.equal_bytes + step.bytes);
         }
         let all = ByteRange {
             start: 0,
@@ -526,6 +567,32 @@ impl Run {
         }
     }
 
+    /// Found in steps, they differ where one that went on with zeros would.
+    fn compare_differences_in_steps(&mut self) {
+        let most = 1 + index(self.random.below(6));
+        let [a, b] = [0, 1].map(|at| &self.sides[at]);
+        let longer = a.len().max(b.len());
+        let mut at = 0;
+        while at < longer {
+            let rest = ByteRange {
+                start: at,
+                end: longer,
+            };
+            let found = a.content.differences_in(&b.content, rest, most);
+            assert!(found.end > at && found.ranges.len() <= most);
+            for page in at / PAGE_SIZE..found.end / PAGE_SIZE {
+                let start = page * PAGE_SIZE;
+                let differs = a.padded(start) != b.padded(start);
+                let is_found = found
+                    .ranges
+                    .iter()
+                    .any(|range| range.start <= start && start < range.end);
+                assert_eq!(is_found, differs, "in the page at {start}");
+            }
+            at = found.end;
+        }
+    }
+
     /// The blocks and nodes that there are, are those of the sides and of what is pinned: none is held unseen.
     fn compare_totals(&mut self) {
         let is_over = |side: &&Side| matches!(side.content.map, Map::Over(_));
@@ -618,6 +685,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         shared: 0,
         emptied: 0,
         merged: 0,
+        equal_bytes: 0,
     };
     for op in 0..ops {
         let (at, range) = run.step();
@@ -631,6 +699,7 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         if op % 32 == 0 {
             run.compare_totals();
             run.compare_differences();
+            run.compare_differences_in_steps();
             run.sides.iter().for_each(|side| {
                 side.compare(ByteRange {
                     start: 0,
@@ -643,13 +712,14 @@ fn run(block_size: u32, size_bytes: u64, tight: bool) {
         run.unpin();
     }
     println!(
-        "{} overlays were seen, {} blocks shared, {} emptied, {} extents merged",
-        run.overlays, run.shared, run.emptied, run.merged
+        "{} overlays were seen, {} blocks shared, {} emptied, {} extents merged, {} equal bytes shared",
+        run.overlays, run.shared, run.emptied, run.merged, run.equal_bytes
     );
     match u64::from(block_size) > PAGE_SIZE {
         true => assert!(run.merged > 0 || ops < 20_000, "merging is to be tested"),
         false => assert_eq!(run.merged, 0, "an extent has a page at most"),
     }
+    assert!(run.equal_bytes > 0 || ops < 4_000, "equal pages are to be shared");
     assert!(run.overlays > ops / 1000, "overlays are to be tested");
     assert!(run.shared > 0 && run.emptied > 0, "sealing is to be tested");
     drop(run);
