@@ -169,6 +169,25 @@ pub const NBD_HANDSHAKE_SECS: u64 = 10;
 /// Seconds that requests under way have to come to an end when an export ends.
 pub const NBD_CLOSING_SECS: u64 = 2;
 
+/// Bytes in the path of a file inside an image.
+pub const BURN_PATH_MAX: usize = 4096;
+/// Bytes of a directory inside an image that are looked through.
+pub const BURN_DIRECTORY_MAX: u64 = 64 << 20;
+/// Bytes of a file inside an image that are burned.
+pub const BURN_ROOM_MAX: u64 = 1 << 20;
+/// Bytes of a token at least, so that it is not met by chance.
+pub const BURN_TOKEN_MIN: usize = 4;
+/// Bytes of a token at most.
+pub const BURN_TOKEN_MAX: usize = 256;
+/// Members of a fleet.
+pub const FLEET_MEMBERS_MAX: u32 = 1 << 16;
+/// Places and texts that are burned into each member.
+pub const FLEET_BURNS_MAX: usize = 64;
+/// Name servers of a fleet.
+pub const FLEET_DNS_MAX: usize = 16;
+/// Bytes of user data on a seed disk.
+pub const SEED_USER_DATA_MAX: usize = 512 << 10;
+
 const _: () = {
     assert!(BLOCK_SIZE_MIN.is_power_of_two() && BLOCK_SIZE_MAX.is_power_of_two());
     assert!(BLOCK_SIZE_DEFAULT.is_power_of_two());
@@ -182,6 +201,8 @@ const _: () = {
     assert!(NBD_PIECE_MAX >= NBD_READ_AHEAD && NBD_PIECE_MAX <= NBD_REQUEST_MAX as usize);
     assert!(NBD_HOLE_STEP.is_power_of_two() && NBD_PIECE_MAX.is_multiple_of(NBD_HOLE_STEP as usize));
     assert!(NBD_OPTION_MAX as usize >= 4 * NBD_STRING_MAX && NBD_OPTION_MAX <= NBD_OPTION_SKIP_MAX);
+    assert!(BURN_TOKEN_MIN > 0 && BURN_TOKEN_MIN < BURN_TOKEN_MAX && BURN_TOKEN_MAX < PAGE_SIZE as usize);
+    assert!(BURN_ROOM_MAX <= BURN_DIRECTORY_MAX && BURN_ROOM_MAX as usize <= CONTROL_PAYLOAD_MAX / 8);
     assert!(SNAPSHOTS_MAX + 1 < 1 << (u64::BITS - INO_BITS));
     assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);
     assert!(INDEX_SHARDS.is_power_of_two() && INDEX_SHARDS > 1);

@@ -10,6 +10,7 @@
 //! change.rs  images removed, resized, and given another base or none
 //! ```
 
+pub mod burn;
 mod change;
 mod disk;
 mod folder;

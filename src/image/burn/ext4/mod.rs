@@ -1,0 +1,146 @@
+//! Files of ext2, ext3 and ext4, and where on the disk their bytes lie.
+//!
+//! The layout is that of the kernel's documentation (Documentation/filesystems/ext4). Data of files has no checksum in any
+//! of the three, so bytes of a file may be written in place while the filesystem is not mounted, and it stays clean.
+
+mod directory;
+mod inode;
+mod map;
+mod superblock;
+
+use std::collections::VecDeque;
+
+use super::disk::Part;
+use super::locate::Place;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{BURN_PATH_MAX, BURN_ROOM_MAX};
+use inode::{Inode, Kind};
+use superblock::Superblock;
+
+const ROOT: u32 = 2;
+/// Symbolic links that one path follows, as many as the kernel does.
+const LINKS_MAX: usize = 40;
+
+/// A filesystem whose superblock is in order.
+pub(super) struct Ext4<'d> {
+    part: Part<'d>,
+    superblock: Superblock,
+}
+
+impl<'d> Ext4<'d> {
+    /// `None` where there is no such filesystem.
+    pub(super) fn open(part: Part<'d>) -> Result<Option<Self>> {
+        let superblock = superblock::read(part)?;
+        Ok(superblock.map(|superblock| Self { part, superblock }))
+    }
+
+    /// Where on the disk the bytes of a file are, in their order.
+    pub(super) fn locate(&self, path: &str) -> Result<Vec<Place>> {
+        let file = self.find(path)?;
+        match file.kind {
+            Kind::File => self.places(&file, path),
+            Kind::Directory => Err(Error::new(
+                ErrorKind::IsDirectory,
+                format!("{path} is a directory\nhint: name a file in it"),
+            )),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{path} is no regular file"),
+            )),
+        }
+    }
+
+    /// Whether a byte of the filesystem lies in a table of inodes, whose checksums it would break.
+    pub(super) fn is_in_inodes(&self, offset: u64) -> Result<bool> {
+        for group in 0..self.superblock.groups() {
+            let table = self.inode_table(group)?;
+            if (table..table + self.superblock.inode_table_len()).contains(&offset) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn places(&self, file: &Inode, path: &str) -> Result<Vec<Place>> {
+        file.check_writable(path)?;
+        if file.size > BURN_ROOM_MAX {
+            let context = format!(
+                "{path} has {} bytes in the base, and {BURN_ROOM_MAX} is the most that is burned",
+                file.size
+            );
+            return Err(Error::new(ErrorKind::TooLarge, context));
+        }
+        let mut places: Vec<Place> = Vec::new();
+        let mut done = 0;
+        while done < file.size {
+            let run = self.map(file, done / self.superblock.block_size)?;
+            let Some(block) = run.block.filter(|_| run.is_written) else {
+                return Err(Error::new(
+                    ErrorKind::NotSupported,
+                    format!("{path} has a hole in the base\nhint: write all of the file there, its padding too"),
+                ));
+            };
+            let len = (run.blocks * self.superblock.block_size).min(file.size - done);
+            let offset = self.part.start() + block * self.superblock.block_size;
+            match places.last_mut() {
+                Some(last) if last.offset + last.len == offset => last.len += len,
+                _ => places.push(Place { offset, len }),
+            }
+            done += len;
+        }
+        Ok(places)
+    }
+
+    /// The inode that a path from the filesystem's own root leads to.
+    fn find(&self, path: &str) -> Result<Inode> {
+        let not_found = || Error::new(ErrorKind::NotFound, format!("there is no {path}"));
+        let mut ahead: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
+        let mut above = Vec::new();
+        let mut here = self.inode(ROOT)?;
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if here.kind != Kind::Directory {
+                return Err(not_found());
+            }
+            if name == b".." {
+                here = above.pop().unwrap_or(here);
+                continue;
+            }
+            let number = self.entry(&here, &name, path)?.ok_or_else(not_found)?;
+            let found = self.inode(number)?;
+            if found.kind != Kind::Link {
+                above.push(std::mem::replace(&mut here, found));
+                continue;
+            }
+            links += 1;
+            let target = self.target(&found, path)?;
+            if links > LINKS_MAX || target.is_empty() {
+                let context = format!("{path} leads over too many symbolic links");
+                return Err(Error::new(ErrorKind::InvalidArgument, context));
+            }
+            if target.starts_with(b"/") {
+                above.clear();
+                here = self.inode(ROOT)?;
+            }
+            let behind = components(&target).collect::<Vec<_>>();
+            if ahead.len() + behind.len() > BURN_PATH_MAX {
+                return Err(Error::new(ErrorKind::NameTooLong, format!("{path} is too long")));
+            }
+            behind.into_iter().rev().for_each(|name| ahead.push_front(name));
+        }
+        Ok(here)
+    }
+}
+
+fn components(path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    path.split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(<[u8]>::to_vec)
+}
+
+fn damaged(what: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("the filesystem is damaged: {what}\nhint: `e2fsck -f` repairs it"),
+    )
+}

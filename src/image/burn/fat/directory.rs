@@ -1,0 +1,137 @@
+//! Entries of directories: names of eight and three bytes, and long ones in front of them.
+
+use super::Fat;
+use crate::error::Result;
+use crate::image::burn::disk::{le16, le32};
+use crate::image::burn::locate::Place;
+
+const ENTRY_LEN: usize = 32;
+const LONG_NAME: u8 = 0x0F;
+const DIRECTORY: u8 = 0x10;
+const LABEL: u8 = 0x08;
+/// Parts of a long name, of 13 units each.
+const PARTS_MAX: u8 = 20;
+/// Offsets of the units of UTF-16 in a part.
+const UNITS_AT: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
+
+/// A file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) is_directory: bool,
+    pub(super) cluster: u32,
+    pub(super) size: u64,
+}
+
+/// A long name while its parts come, the last one first.
+#[derive(Default)]
+struct LongName {
+    units: Vec<u16>,
+    /// The part that has to come next; 0 when the name is whole.
+    part: u8,
+    checksum: u8,
+}
+
+impl Fat<'_> {
+    /// The entry of that name; upper and lower case are the same.
+    pub(super) fn entry(&self, directory: &[Place], name: &str) -> Result<Option<Entry>> {
+        let wanted = folded(name);
+        let mut long = LongName::default();
+        for place in directory {
+            // Clusters and fixed roots are shorter than 2 MiB; chains of neighbours are read in pieces.
+            let mut done = 0;
+            while done < place.len {
+                let mut piece = vec![0; (place.len - done).min(64 << 10) as usize];
+                self.part.read(place.offset + done, &mut piece)?;
+                done += piece.len() as u64;
+                for raw in piece.chunks_exact(ENTRY_LEN) {
+                    match raw[0] {
+                        0 => return Ok(None),
+                        0xE5 => long = LongName::default(),
+                        _ if raw[11] & 0x3F == LONG_NAME => long.add(raw),
+                        _ if raw[11] & LABEL != 0 => long = LongName::default(),
+                        _ => {
+                            let whole = std::mem::take(&mut long).text(raw);
+                            if whole.as_deref() == Some(&wanted) || short_name(raw) == wanted {
+                                return Ok(Some(entry(raw)));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn entry(raw: &[u8]) -> Entry {
+    Entry {
+        is_directory: raw[11] & DIRECTORY != 0,
+        cluster: u32::from(le16(raw, 20)) << 16 | u32::from(le16(raw, 26)),
+        size: le32(raw, 28).into(),
+    }
+}
+
+impl LongName {
+    /// Takes a part; one out of order makes the name void.
+    fn add(&mut self, raw: &[u8]) {
+        let (part, is_last) = (raw[0] & 0x3F, raw[0] & 0x40 != 0);
+        if is_last && (1..=PARTS_MAX).contains(&part) {
+            *self = Self {
+                units: vec![0; usize::from(part) * UNITS_AT.len()],
+                part,
+                checksum: raw[13],
+            };
+        } else if part == 0 || part != self.part || raw[13] != self.checksum {
+            *self = Self::default();
+            return;
+        }
+        if self.part == 0 {
+            return;
+        }
+        self.part -= 1;
+        let at = usize::from(self.part) * UNITS_AT.len();
+        for (unit, from) in self.units[at..].iter_mut().zip(UNITS_AT) {
+            *unit = le16(raw, from);
+        }
+    }
+
+    /// The name, folded, where it is whole and belongs to the short name behind it.
+    fn text(self, raw: &[u8]) -> Option<String> {
+        if self.units.is_empty() || self.part != 0 || self.checksum != checksum(&raw[..11]) {
+            return None;
+        }
+        let units = self.units.into_iter().take_while(|unit| *unit != 0);
+        let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
+        Some(folded(&text))
+    }
+}
+
+/// The check that a long name has of its short one.
+pub(super) fn checksum(short: &[u8]) -> u8 {
+    short
+        .iter()
+        .fold(0, |sum: u8, &byte| sum.rotate_right(1).wrapping_add(byte))
+}
+
+/// `NAME.EXT`, folded; bytes beyond ASCII depend on a code page that nobody tells, and match nothing.
+fn short_name(raw: &[u8]) -> String {
+    let part = |bytes: &[u8]| -> String {
+        let text: String = bytes
+            .iter()
+            .map(|&byte| match byte.is_ascii() {
+                true => char::from(byte),
+                false => char::REPLACEMENT_CHARACTER,
+            })
+            .collect();
+        text.trim_end_matches(' ').to_owned()
+    };
+    let (name, extension) = (part(&raw[..8]), part(&raw[8..11]));
+    match extension.is_empty() {
+        true => folded(&name),
+        false => folded(&format!("{name}.{extension}")),
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
