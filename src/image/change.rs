@@ -153,7 +153,8 @@ impl Manager<'_> {
         Ok(Resized { from, to })
     }
 
-    fn require_unused(&self, name: &Name, image: &Held<'_>, cure: &str) -> Result<()> {
+    /// Refuses an image that clients of servers use.
+    pub(super) fn require_unused(&self, name: &Name, image: &Held<'_>, cure: &str) -> Result<()> {
         match self.uses.of(image.attr.ino) {
             0 => Ok(()),
             clients => {

@@ -100,6 +100,11 @@ impl<'f> Held<'f> {
         Self { fs, attr }
     }
 
+    /// The filesystem that it is in.
+    pub(crate) fn fs(&self) -> &'f dyn Vfs {
+        self.fs
+    }
+
     /// The attributes, with the look-up: whoever takes them forgets it.
     pub(crate) fn keep(self) -> Attr {
         std::mem::ManuallyDrop::new(self).attr

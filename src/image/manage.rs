@@ -73,6 +73,14 @@ impl<'m> Manager<'m> {
             return Err(no_image(base));
         };
         let source = folder.get(base)?;
+        self.make_from(&source, Some(base), new)
+    }
+
+    /// The same of a file that was looked up in the directory; `base` is its name, where it is an image.
+    pub(super) fn make_from(&mut self, source: &Held<'_>, base: Option<&Name>, new: &NewImage) -> Result<()> {
+        let Some(folder) = &self.folder else {
+            return Err(ErrorKind::NotFound.into());
+        };
         if folder.find(&new.name)?.is_some() {
             return Err(taken(&new.name));
         }
@@ -80,9 +88,9 @@ impl<'m> Manager<'m> {
         let (draft, temporary) = create_draft(folder, &source.attr)?;
         // Whoever lists the directory meanwhile has it from there.
         self.outdated.push(folder.outdated_entry(&temporary));
-        let finished = fill(folder.fs, &source, &draft, new).and_then(|()| {
+        let finished = fill(folder.fs, source, &draft, new).and_then(|()| {
             let record = Record {
-                base: Some(base.clone()),
+                base: base.cloned(),
                 ip: new.ip.clone(),
                 fleet: new.fleet.clone(),
             };
@@ -104,7 +112,7 @@ impl<'m> Manager<'m> {
 }
 
 /// Makes an empty file that is no image yet, owned like the base; returns its name too.
-fn create_draft<'f>(folder: &Folder<'f>, base: &Attr) -> Result<(Held<'f>, Vec<u8>)> {
+pub(super) fn create_draft<'f>(folder: &Folder<'f>, base: &Attr) -> Result<(Held<'f>, Vec<u8>)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let caller = Caller {
         uid: base.uid,

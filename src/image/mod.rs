@@ -8,11 +8,14 @@
 //! survey.rs  images listed, compared and checked
 //! manage.rs  clones made
 //! change.rs  images removed, resized, and given another base or none
+//! burn/      where in an image a file or a token is
+//! fleet/     an image for each address of a subnet
 //! ```
 
 pub mod burn;
 mod change;
 mod disk;
+pub mod fleet;
 mod folder;
 mod manage;
 mod name;

@@ -5,6 +5,9 @@ mod diff;
 mod list;
 mod resize;
 
+mod base;
+mod fleet;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -40,14 +43,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make an image that has the bytes of another, and shares their memory
+    /// Make an image that has the bytes of another, and shares their memory; or one for each address of a subnet
     ///
     /// Nobody sees the clone before it is whole. It stays when its base goes.
+    ///
+    /// With --subnet a fleet is made: all of its images, or none. Texts are burned into each, in which {ip} {prefix}
+    /// {netmask} {gateway} {dns} {host} {mac} {n} {machine_id} stand for what it is given. Run again, the command makes only
+    /// the members that are missing.
     Clone {
         /// The image to be cloned
         base: String,
         /// The image to be made
-        name: String,
+        #[arg(required_unless_present = "subnet", conflicts_with = "subnet")]
+        name: Option<String>,
+        #[command(flatten)]
+        fleet: Box<fleet::Arguments>,
     },
     /// Remove images: all that are named, or none
     ///
@@ -119,7 +129,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut client = drive.connect()?;
     match &arguments.command {
         Command::Ls { json } => return list::run(&mut client, *json),
-        Command::Clone { base, name } => client.clone_image(base, name)?,
+        Command::Clone { base, name, fleet } => match name {
+            Some(name) => client.clone_image(base, name)?,
+            None => return fleet::run(&drive, base, fleet),
+        },
         Command::Rm { names, force } => client.remove_images(names, *force)?,
         Command::Diff { a, b, json } => return diff::run(&mut client, [a, b], *json),
         Command::Commit { name } => client.commit_image(name)?,

@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_part_reads_nothing_outside() {
-        let disk = [7; 100];
-        let part = Part::whole(&disk[..]).part(10, 50).expect("it lies inside");
+        let disk: &[u8] = &[7; 100];
+        let part = Part::whole(&disk).part(10, 50).expect("it lies inside");
         assert!(part.part(0, 51).is_none() && part.part(u64::MAX, 2).is_none());
         assert!(part.bytes::<4>(47).is_err() && part.bytes::<4>(u64::MAX).is_err());
         assert_eq!(part.bytes::<4>(46).expect("the last four"), [7; 4]);

@@ -163,7 +163,15 @@ mod tests {
 
     #[test]
     fn partitions_outside_the_disk_are_damage() {
-        for bad in [(10, 9), (0, 5), (1, 5), (10, 100), (10, u64::MAX), (0, u64::MAX), (u64::MAX, u64::MAX)] {
+        for bad in [
+            (10, 9),
+            (0, 5),
+            (1, 5),
+            (10, 100),
+            (10, u64::MAX),
+            (0, u64::MAX),
+            (u64::MAX, u64::MAX),
+        ] {
             assert_eq!(
                 read_table(&disk(&[bad])).unwrap_err().kind(),
                 ErrorKind::Corrupt,

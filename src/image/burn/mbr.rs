@@ -152,7 +152,11 @@ mod tests {
     #[test]
     fn primary_and_logical_partitions_are_found() {
         let mut disk = vec![0; 512 * 200];
-        put(&mut disk, 0, &[(0x83, 2, 8), (0x05, 20, 100), (0, 0, 0), (0x0C, 130, 70)]);
+        put(
+            &mut disk,
+            0,
+            &[(0x83, 2, 8), (0x05, 20, 100), (0, 0, 0), (0x0C, 130, 70)],
+        );
         put(&mut disk, 20, &[(0x83, 1, 9), (0x05, 30, 10)]);
         put(&mut disk, 50, &[(0x83, 2, 5)]);
         let expected = vec![part(1, 2, 8), part(4, 130, 70), part(5, 21, 9), part(6, 52, 5)];

@@ -77,6 +77,9 @@ pub(super) enum Request {
     Gather,
     /// Make, show, compare or remove images.
     Image(ImageRequest),
+    /// Make the members of a fleet. The payload is JSON, a [`FleetRequest`](crate::image::fleet::FleetRequest); answered by
+    /// [`Answer::Done`] with a payload: JSON, a [`FleetReply`](crate::image::fleet::FleetReply).
+    Fleet,
     /// Never answered: the connection closes when the program behind it has ended and its memory is free.
     AwaitEnd,
 }

@@ -77,7 +77,9 @@ impl<'d> Ext4<'d> {
             let Some(block) = run.block.filter(|_| run.is_written) else {
                 return Err(Error::new(
                     ErrorKind::NotSupported,
-                    format!("{path} has a hole in the base\nhint: write all of the file there, its padding too"),
+                    format!(
+                        "{path} has a hole in the base\nhint: write all of the file there, its padding too"
+                    ),
                 ));
             };
             let len = (run.blocks * self.superblock.block_size).min(file.size - done);

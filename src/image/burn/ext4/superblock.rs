@@ -15,7 +15,8 @@ const ERRORS: u16 = 2;
 
 /// Incompatible features that change nothing for who reads files: filetype, extents, 64bit, mmp, flex_bg, ea_inode,
 /// metadata_csum_seed, large_dir, inline_data, encrypt, casefold. The last three are looked at file by file.
-const KNOWN: u32 = 0x2 | 0x40 | IS_64BIT | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
+const KNOWN: u32 =
+    0x2 | 0x40 | IS_64BIT | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
 const NEEDS_RECOVERY: u32 = 0x4;
 const IS_64BIT: u32 = 0x80;
 /// Compatible for readers: metadata_csum.

@@ -44,10 +44,7 @@ impl Fat<'_> {
                 let value = if cluster & 1 == 1 { pair >> 4 } else { pair & 0xFFF };
                 (value.into(), 0xFF8)
             }
-            Width::Bits16 => (
-                le16(&self.part.bytes::<2>(at(number * 2))?, 0).into(),
-                0xFFF8,
-            ),
+            Width::Bits16 => (le16(&self.part.bytes::<2>(at(number * 2))?, 0).into(), 0xFFF8),
             Width::Bits32 => (
                 le32(&self.part.bytes::<4>(at(number * 4))?, 0) & 0x0FFF_FFFF,
                 0x0FFF_FFF8,

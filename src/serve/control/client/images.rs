@@ -2,6 +2,7 @@
 
 use super::{Client, nonsense};
 use crate::error::Result;
+use crate::image::fleet::{FleetReply, FleetRequest};
 use crate::serve::control::protocol::{
     Answer, ImageCheckReply, ImageDiffReply, ImageReply, ImageRequest, RebaseReply, Request, ResizeReply,
     SizeRequest,
@@ -98,6 +99,16 @@ impl Client {
 
     fn do_with_images(&mut self, request: ImageRequest) -> Result<()> {
         self.ask(&Request::Image(request), &[]).map(drop)
+    }
+
+    /// Makes the members of a fleet that are not there yet: all of them or none.
+    ///
+    /// # Errors
+    /// As [`Manager::make_fleet`](crate::image::Manager::make_fleet); `ReadOnly`.
+    pub fn make_fleet(&mut self, request: &FleetRequest) -> Result<FleetReply> {
+        let request = serde_json::to_vec(request).map_err(|source| nonsense().with_source(source))?;
+        let (_, payload) = self.ask(&Request::Fleet, &request)?;
+        serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
     }
 
     fn ask_for_json<T: serde::de::DeserializeOwned>(&mut self, request: ImageRequest) -> Result<T> {

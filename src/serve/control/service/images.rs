@@ -1,8 +1,11 @@
 //! Answers about images.
 
-use super::{Answer, Service, to_json};
+use std::time::Instant;
+
+use super::{Answer, Service, from_json, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileUsage, Subject};
+use crate::image::fleet::FleetRequest;
 use crate::image::{Finding, Listed, Listing, Name, NewImage, NewSize};
 use crate::limits::CONTROL_PAYLOAD_MAX;
 use crate::serve::control::protocol::{
@@ -73,6 +76,15 @@ impl Service {
             patches: Vec::new(),
         };
         self.images.manage(|manager| manager.make(&base, &new))
+    }
+
+    /// Takes and gives JSON.
+    pub(super) fn make_fleet(&self, request: &[u8]) -> Result<Vec<u8>> {
+        let begun = Instant::now();
+        let request: FleetRequest = from_json(request, "not a request for a fleet")?;
+        let mut reply = self.images.manage(|manager| manager.make_fleet(&request))?;
+        reply.elapsed_us = begun.elapsed().as_micros() as u64;
+        to_json(&reply)
     }
 
     fn compare_images(&self, names: &[String; 2], offset: u64) -> Result<Vec<u8>> {

@@ -1,0 +1,83 @@
+//! An image's file as a disk that is looked into.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
+use crate::cli::mounts::Mount;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Name;
+use crate::image::burn::ReadAt;
+use crate::range::ByteRange;
+
+/// An image, open for reading.
+pub(super) struct BaseDisk {
+    file: File,
+    path: PathBuf,
+    size: u64,
+}
+
+impl BaseDisk {
+    pub(super) fn open(drive: &Mount, name: &Name) -> Result<Self> {
+        let path = drive.mountpoint.join("images").join(name.as_str());
+        let opened = File::open(&path).and_then(|file| {
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
+        });
+        match opened {
+            Ok((file, metadata)) if metadata.is_file() => Ok(Self {
+                file,
+                path,
+                size: metadata.len(),
+            }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                let context = format!("cannot open {}", path.display());
+                Err(Error::new(ErrorKind::AccessDenied, context).with_source(source))
+            }
+            _ => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no image `{name}`\nhint: `okapi image ls` lists them"),
+            )),
+        }
+    }
+
+    fn failed(&self, source: impl Into<io::Error>) -> Error {
+        let context = format!("cannot read {}", self.path.display());
+        Error::new(ErrorKind::Corrupt, context).with_source(source.into())
+    }
+
+    fn seek(&self, offset: u64, whence: Whence) -> Result<Option<u64>> {
+        let Ok(offset) = i64::try_from(offset) else {
+            return Ok(None);
+        };
+        match lseek(&self.file, offset, whence) {
+            Ok(found) => Ok(Some(found as u64)),
+            Err(Errno::ENXIO) => Ok(None),
+            Err(errno) => Err(self.failed(errno)),
+        }
+    }
+}
+
+impl ReadAt for BaseDisk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.file
+            .read_exact_at(out, offset)
+            .map_err(|source| self.failed(source))
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<ByteRange>> {
+        let Some(start) = self.seek(offset, Whence::SeekData)? else {
+            return Ok(None);
+        };
+        let end = self.seek(start, Whence::SeekHole)?;
+        Ok(end.map(|end| ByteRange { start, end }))
+    }
+}

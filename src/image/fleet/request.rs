@@ -1,0 +1,59 @@
+//! What a fleet is asked for with, and what is answered: as the control socket carries it.
+
+use serde::{Deserialize, Serialize};
+
+use super::burn::Burn;
+
+/// Which members a fleet has, as people write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The subnet, as in `10.0.0.0/24`.
+    pub subnet: String,
+    /// Addresses in it; without, all that hosts may have.
+    pub range: Option<String>,
+    /// The address of the gateway, which is no member.
+    pub gateway: Option<String>,
+    /// Addresses of name servers.
+    pub dns: Vec<String>,
+    /// Host names, with placeholders; without, the base's name and the number.
+    pub host: Option<String>,
+}
+
+/// A seed disk for each member (cloud-init's data source NoCloud).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedOrder {
+    /// User data, with placeholders.
+    pub user_data: String,
+}
+
+/// A fleet to be made, or to be completed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetRequest {
+    /// Name of the image that all are cloned from.
+    pub base: String,
+    /// Its members.
+    pub order: Order,
+    /// What is burned into each of them.
+    pub burns: Vec<Burn>,
+    /// Whether each gets a seed disk.
+    pub seed: Option<SeedOrder>,
+    /// Remove members of the fleet whose addresses are not asked for.
+    pub prune: bool,
+}
+
+/// What became of a fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetReply {
+    /// Images that were made, seed disks not counted.
+    pub made: u32,
+    /// Members that were there already.
+    pub kept: u32,
+    /// Seed disks that were made.
+    pub seeds: u32,
+    /// Names of members outside the range that were removed.
+    pub pruned: Vec<String>,
+    /// Names of members outside the range that are still there.
+    pub outside: Vec<String>,
+    /// Microseconds that it took.
+    pub elapsed_us: u64,
+}
