@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+mod burn;
 mod check;
 mod clone;
 mod diff;
+mod disks;
+mod fleet;
 mod list;
 mod rebase;
 mod remove;

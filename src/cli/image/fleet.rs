@@ -141,7 +141,7 @@ impl Arguments {
                 partition: self.partition,
             };
             burns.push(Burn {
-                what: path.to_owned(),
+                what: path.escape_debug().to_string(),
                 places: locate(disk, wanted)?,
                 text: read_text(Path::new(file), BURN_ROOM_MAX as usize)?,
                 padding: Padding::Newlines,
@@ -169,7 +169,7 @@ impl Arguments {
         }
         let offsets = find_tokens(disk, &tokens)?;
         let burns = patches.iter().zip(offsets).map(|((token, text), offset)| Burn {
-            what: (*token).to_owned(),
+            what: token.escape_debug().to_string(),
             places: vec![Place {
                 offset,
                 len: token.len() as u64,

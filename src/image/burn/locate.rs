@@ -7,7 +7,7 @@ use super::ext4::Ext4;
 use super::fat::Fat;
 use super::partition::{Partition, partitions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::BURN_PATH_MAX;
+use crate::limits::{BURN_PATH_MAX, BURN_ROOM_MAX};
 
 /// Bytes one after the other on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,6 +150,22 @@ fn filesystem(part: Part<'_>) -> Result<Option<Filesystem<'_>>> {
 fn is_btrfs(part: Part<'_>) -> bool {
     part.bytes::<8>((64 << 10) + 64)
         .is_ok_and(|magic| &magic == b"_BHRfS_M")
+}
+
+/// A filesystem does not have a file.
+pub(super) fn no_file(path: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("there is no {path} in the base\nhint: paths begin at the root of its filesystem"),
+    )
+}
+
+/// A file is longer than what is burned.
+pub(super) fn too_long(path: &str, size: u64) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("{path} has {size} bytes in the base\nhint: burn a file of at most {BURN_ROOM_MAX} bytes"),
+    )
 }
 
 fn ambiguous(path: &str, one: u32, other: u32) -> Error {

@@ -71,7 +71,8 @@ impl<'t> Search<'t> {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "`{token}` is no token\nhint: one has {BURN_TOKEN_MIN} to {BURN_TOKEN_MAX} bytes, as in @@IP_ADDRESS@@"
+                    "`{}` is no token\nhint: one has {BURN_TOKEN_MIN} to {BURN_TOKEN_MAX} bytes, as in @@IP_ADDRESS@@",
+                    token.escape_debug()
                 ),
             ));
         }
@@ -94,7 +95,7 @@ impl<'t> Search<'t> {
                     format!(
                         "{} is in the base more than once, at bytes {first} and {at}\n\
                          hint: use another token for each text, and trim deleted files away (fstrim, zerofree)",
-                        self.token
+                        self.token.escape_debug()
                     ),
                 ));
             }
@@ -108,7 +109,7 @@ impl<'t> Search<'t> {
                 ErrorKind::NotFound,
                 format!(
                     "{} is not in the base\nhint: put it into a file there, as text in one piece",
-                    self.token
+                    self.token.escape_debug()
                 ),
             ));
         };
@@ -117,7 +118,7 @@ impl<'t> Search<'t> {
                 ErrorKind::NotSupported,
                 format!(
                     "{} lies in {what}\nhint: pad the file to 4096 bytes, on ext4, ext2 or FAT",
-                    self.token
+                    self.token.escape_debug()
                 ),
             )),
             None => Ok(at),

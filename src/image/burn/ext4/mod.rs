@@ -11,7 +11,7 @@ mod superblock;
 use std::collections::VecDeque;
 
 use super::disk::Part;
-use super::locate::Place;
+use super::locate::{Place, no_file, too_long};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BURN_PATH_MAX, BURN_ROOM_MAX};
 use inode::{Inode, Kind};
@@ -45,7 +45,7 @@ impl<'d> Ext4<'d> {
             )),
             _ => Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{path} is no regular file"),
+                format!("{path} is no regular file\nhint: only those are burned"),
             )),
         }
     }
@@ -64,11 +64,7 @@ impl<'d> Ext4<'d> {
     fn places(&self, file: &Inode, path: &str) -> Result<Vec<Place>> {
         file.check_writable(path)?;
         if file.size > BURN_ROOM_MAX {
-            let context = format!(
-                "{path} has {} bytes in the base, and {BURN_ROOM_MAX} is the most that is burned",
-                file.size
-            );
-            return Err(Error::new(ErrorKind::TooLarge, context));
+            return Err(too_long(path, file.size));
         }
         let mut places: Vec<Place> = Vec::new();
         let mut done = 0;
@@ -95,7 +91,7 @@ impl<'d> Ext4<'d> {
 
     /// The inode that a path from the filesystem's own root leads to.
     fn find(&self, path: &str) -> Result<Inode> {
-        let not_found = || Error::new(ErrorKind::NotFound, format!("there is no {path}"));
+        let not_found = || no_file(path);
         let mut ahead: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
         let mut above = Vec::new();
         let mut here = self.inode(ROOT)?;
@@ -117,7 +113,8 @@ impl<'d> Ext4<'d> {
             links += 1;
             let target = self.target(&found, path)?;
             if links > LINKS_MAX || target.is_empty() {
-                let context = format!("{path} leads over too many symbolic links");
+                let context =
+                    format!("{path} leads over too many symbolic links\nhint: name the file itself");
                 return Err(Error::new(ErrorKind::InvalidArgument, context));
             }
             if target.starts_with(b"/") {
@@ -126,7 +123,10 @@ impl<'d> Ext4<'d> {
             }
             let behind = components(&target).collect::<Vec<_>>();
             if ahead.len() + behind.len() > BURN_PATH_MAX {
-                return Err(Error::new(ErrorKind::NameTooLong, format!("{path} is too long")));
+                return Err(Error::new(
+                    ErrorKind::NameTooLong,
+                    format!("{path} is too long\nhint: name the file itself"),
+                ));
             }
             behind.into_iter().rev().for_each(|name| ahead.push_front(name));
         }

@@ -5,7 +5,7 @@ mod chain;
 mod directory;
 
 use super::disk::Part;
-use super::locate::Place;
+use super::locate::{Place, no_file, too_long};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BURN_DIRECTORY_MAX, BURN_ROOM_MAX};
 use boot::Boot;
@@ -27,11 +27,7 @@ impl<'d> Fat<'d> {
     pub(super) fn locate(&self, path: &str) -> Result<Vec<Place>> {
         let file = self.find(path)?;
         if file.size > BURN_ROOM_MAX {
-            let context = format!(
-                "{path} has {} bytes in the base, and {BURN_ROOM_MAX} is the most that is burned",
-                file.size
-            );
-            return Err(Error::new(ErrorKind::TooLarge, context));
+            return Err(too_long(path, file.size));
         }
         let mut places = self.chain(file.cluster, file.size)?;
         if places.iter().map(|place| place.len).sum::<u64>() != file.size {
@@ -44,7 +40,7 @@ impl<'d> Fat<'d> {
     }
 
     fn find(&self, path: &str) -> Result<Entry> {
-        let not_found = || Error::new(ErrorKind::NotFound, format!("there is no {path}"));
+        let not_found = || no_file(path);
         let mut names = path
             .split('/')
             .filter(|name| !name.is_empty() && *name != ".")
