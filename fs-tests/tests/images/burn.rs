@@ -61,6 +61,10 @@ fn files_are_found_in_each_kind_of_ext() {
         ("etc/slow@", "./".repeat(40).as_bytes().to_vec().leak()),
         ("loop@", b"loop"),
         ("dir@", b"etc//okapi"),
+        ("short/a/some-forty-bytes-of-a-name-for-a-directory/one", b"1"),
+        ("short/a/some-forty-bytes-of-a-name-for-a-directory/two", b"2"),
+        ("short/a/another-name", b"3"),
+        ("short/a/yet-another-name/three", &small),
     ]);
     for options in [
         &["-t", "ext4"][..],
@@ -89,6 +93,7 @@ fn files_are_found_in_each_kind_of_ext() {
         assert_found(&disk, "absolute", &small);
         assert_found(&disk, "etc/up", &large);
         assert_found(&disk, "dir/net", &small);
+        assert_found(&disk, "short/a/yet-another-name/three", &small);
         assert_found(&disk, &format!("etc/slow/../../{}", "dir/../../large"), &large);
         assert_refused(&disk, "loop", ErrorKind::InvalidArgument, &["loop", "links"]);
         let missing = places(&disk, "etc/nothing").expect_err("it is not there");

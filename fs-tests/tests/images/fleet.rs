@@ -172,10 +172,8 @@ fn texts_are_put_at_offsets() {
     assert_eq!(read("h9", 15, 14), ".2001:db8::9..");
     assert_eq!(read("h16", 15, 14), ".2001:db8::10.");
     let mac = read("h9", (1 << 20) - 1, 22);
-    assert!(
-        mac.starts_with(".06:") && mac.ends_with(":00:09"),
-        "17 characters: {mac}"
-    );
+    assert!(mac.starts_with(".06:") && mac.ends_with(":00:09   ."), "{mac}");
+    assert_eq!(read("h9", 2_097_147, 10), ".h9      .");
 }
 
 #[test]
@@ -245,12 +243,6 @@ fn seed_disks_are_what_cloud_init_reads() {
         .arg(&seed))
     .stdout;
     assert_eq!(label, b"CIDATA\n");
-    let mounted = Mounted::new(&seed, "ro");
-    assert_eq!(
-        fs::read(mounted.path().join("user-data")).unwrap(),
-        b"#cloud-config\n"
-    );
-    drop(mounted);
 
     // The same fleet with other user data is another one, member by member.
     let other = ["--range", ".2-.6", "--user-data", &user_data];
@@ -427,7 +419,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_made() {
         &drive,
         &["clone", "base", "name", "--range", ".1"],
         2,
-        &["--subnet"],
+        &["--range"],
     );
     assert_nothing_was_made(&drive);
 }

@@ -20,6 +20,23 @@ use crate::limits::{BURN_ROOM_MAX, SEED_USER_DATA_MAX};
 /// User data that configures nothing.
 const USER_DATA: &str = "#cloud-config\n";
 
+/// Options that have no meaning for a single clone.
+pub(super) const OPTIONS: [&str; 13] = [
+    "subnet",
+    "range",
+    "gateway",
+    "dns",
+    "host",
+    "templates",
+    "partition",
+    "patches",
+    "patches_at",
+    "seed",
+    "prune",
+    "dry_run",
+    "json",
+];
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fleets")]
 pub(super) struct Arguments {

@@ -54,7 +54,7 @@ enum Command {
         /// The image to be cloned
         base: String,
         /// The image to be made
-        #[arg(required_unless_present = "subnet", conflicts_with = "subnet")]
+        #[arg(required_unless_present = "subnet", conflicts_with_all = fleet::OPTIONS)]
         name: Option<String>,
         #[command(flatten)]
         fleet: Box<fleet::Arguments>,

@@ -42,7 +42,7 @@ fn table(disk: Part<'_>, sector: u64, at: u64) -> Result<Option<Vec<Partition>>>
     // Bounded by the two limits: 4 MiB.
     let mut entries = vec![0; header.entries as usize * header.entry_len as usize];
     let in_bytes = header.entries_at.checked_mul(sector);
-    if !in_bytes.is_some_and(|offset| disk.read(offset, &mut entries).is_ok())
+    if in_bytes.is_none_or(|offset| disk.read(offset, &mut entries).is_err())
         || !CRC32.remainder(&entries) != header.entries_check
     {
         return Ok(None);

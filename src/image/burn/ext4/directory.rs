@@ -14,9 +14,17 @@ const FAST_LINK_MAX: u64 = 60;
 impl Ext4<'_> {
     /// The inode that a name in a directory stands for.
     ///
-    /// A directory with an index of hashes has its entries in blocks like any other; the index looks like free entries.
+    /// Short directories can be in their inodes, which then have two pieces of entries. A directory with an index of hashes has its entries in blocks like any other; the index looks like free entries.
     pub(super) fn entry(&self, directory: &Inode, name: &[u8], path: &str) -> Result<Option<u32>> {
         directory.check_readable(path)?;
+        if directory.is_inline() {
+            for piece in self.inline_entries(directory)? {
+                if let Some(found) = entry_in(&piece, name)? {
+                    return Ok(Some(found));
+                }
+            }
+            return Ok(None);
+        }
         if directory.size > BURN_DIRECTORY_MAX {
             return Err(damaged("a directory is too long to be read"));
         }
@@ -39,12 +47,17 @@ impl Ext4<'_> {
         if link.size < FAST_LINK_MAX {
             return Ok(link.map[..link.size as usize].to_vec());
         }
-        let run = self.map(link, 0)?;
-        let block = run.block.filter(|_| run.is_written);
-        let (Some(block), true) = (block, link.size <= SYMLINK_MAX as u64) else {
-            return Err(damaged("a symbolic link has no target"));
+        let mut target = match link.is_inline() {
+            true => self.inline_target(link)?,
+            false => {
+                let run = self.map(link, 0)?;
+                let block = run.block.filter(|_| run.is_written);
+                self.block(block.unwrap_or(0))?
+            }
         };
-        let mut target = self.block(block)?;
+        if link.size > SYMLINK_MAX as u64 {
+            return Err(damaged("a symbolic link is too long"));
+        }
         target.truncate(link.size as usize);
         Ok(target)
     }

@@ -28,6 +28,8 @@ pub(super) enum Kind {
 /// An inode.
 pub(super) struct Inode {
     pub(super) kind: Kind,
+    /// Where it is in the filesystem.
+    pub(super) offset: u64,
     pub(super) size: u64,
     pub(super) map: [u8; MAP_LEN],
     flags: u32,
@@ -38,9 +40,20 @@ impl Inode {
         self.flags & EXTENTS != 0
     }
 
+    pub(super) fn is_inline(&self) -> bool {
+        self.flags & INLINE != 0
+    }
+
     /// Refuses what does not lie on the disk as plain bytes in blocks of its own.
     pub(super) fn check_writable(&self, path: &str) -> Result<()> {
         self.check_readable(path)?;
+        if self.is_inline() {
+            return Err(refused(
+                path,
+                "lies in its inode (inline data), which has a checksum",
+                "pad it to 4096 bytes in the base, or make the filesystem without inline_data",
+            ));
+        }
         match self.flags & (COMPRESSED | VERITY) {
             0 => Ok(()),
             VERITY => Err(refused(
@@ -54,13 +67,8 @@ impl Inode {
 
     /// The same for directories and symbolic links on the way.
     pub(super) fn check_readable(&self, path: &str) -> Result<()> {
-        match self.flags & (ENCRYPTED | INLINE) {
+        match self.flags & ENCRYPTED {
             0 => Ok(()),
-            INLINE => Err(refused(
-                path,
-                "lies in its inode (inline data), which has a checksum",
-                "pad it to 4096 bytes in the base, or make the filesystem without inline_data",
-            )),
             _ => Err(refused(path, "is encrypted", "burn a file that is not")),
         }
     }
@@ -88,6 +96,7 @@ impl Ext4<'_> {
         let mut map = [0; MAP_LEN];
         map.copy_from_slice(&raw[MAP_AT..MAP_AT + MAP_LEN]);
         Ok(Inode {
+            offset: at,
             kind: match le16(&raw, 0) >> 12 {
                 0x8 => Kind::File,
                 0x4 => Kind::Directory,

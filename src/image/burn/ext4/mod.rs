@@ -4,6 +4,7 @@
 //! of the three, so bytes of a file may be written in place while the filesystem is not mounted, and it stays clean.
 
 mod directory;
+mod inline;
 mod inode;
 mod map;
 mod superblock;

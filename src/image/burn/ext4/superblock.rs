@@ -29,7 +29,7 @@ pub(super) struct Superblock {
     pub(super) inodes: u32,
     pub(super) inodes_per_group: u32,
     pub(super) inode_size: u16,
-    /// Offset of the first group descriptor.
+    /// Offset of the first group descriptor: in the block behind the superblock's.
     pub(super) descriptors_at: u64,
     pub(super) descriptor_size: u16,
 }
@@ -75,7 +75,7 @@ fn measures(raw: &[u8; LEN], part_len: u64) -> Result<Superblock> {
         inodes: le32(raw, 0x0),
         inodes_per_group: le32(raw, 0x28),
         inode_size: if old { 128 } else { le16(raw, 0x58) },
-        descriptors_at: (u64::from(le32(raw, 0x14) & 1) + 1) * block_size,
+        descriptors_at: (AT / block_size + 1) * block_size,
         descriptor_size: if wide { le16(raw, 0xFE) } else { 32 },
     };
     let sizes = superblock.inode_size.is_power_of_two()
@@ -85,7 +85,7 @@ fn measures(raw: &[u8; LEN], part_len: u64) -> Result<Superblock> {
     let counts = superblock.inodes > 0
         && (1..=8 * block_size).contains(&superblock.inodes_per_group.into())
         && superblock.groups() <= superblock.blocks.div_ceil(64) as u32;
-    if !sizes || !counts || le32(raw, 0x14) > 1 {
+    if !sizes || !counts {
         return Err(damaged("measures in the superblock contradict each other"));
     }
     match superblock.blocks.checked_mul(block_size) {

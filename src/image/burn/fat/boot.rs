@@ -80,8 +80,8 @@ fn measures(raw: &[u8; LEN], part_len: u64) -> Result<Boot> {
     let is_32 = le16(raw, 22) == 0;
     let width = match clusters {
         _ if is_32 => Width::Bits32,
-        ..FAT16_MIN => Width::Bits12,
-        ..FAT32_MIN => Width::Bits16,
+        0..FAT16_MIN => Width::Bits12,
+        FAT16_MIN..FAT32_MIN => Width::Bits16,
         _ => return Err(damaged("it has more clusters than its table numbers")),
     };
     let root = match is_32 {

@@ -148,7 +148,7 @@ fn entries(file: &File, cluster: u16) -> Vec<u8> {
     let mut raw = Vec::new();
     for (index, part) in parts.iter().enumerate().rev() {
         let last = if index + 1 == parts.len() { 0x40 } else { 0 };
-        raw.extend(long_entry(index as u8 + 1 | last, part, check));
+        raw.extend(long_entry((index as u8 + 1) | last, part, check));
     }
     let mut entry = [0; ENTRY_LEN];
     entry[..11].copy_from_slice(file.short);
