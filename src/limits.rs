@@ -187,6 +187,25 @@ pub const FLEET_BURNS_MAX: usize = 64;
 pub const FLEET_DNS_MAX: usize = 16;
 /// Bytes of user data on a seed disk.
 pub const SEED_USER_DATA_MAX: usize = 512 << 10;
+/// Queues of one vhost-user disk, each with a thread of its own.
+pub const VHOST_QUEUES_MAX: u16 = 64;
+/// Descriptors in a queue of a vhost-user disk: a power of two.
+pub const VHOST_QUEUE_SIZE_MAX: u16 = 1024;
+/// Descriptors of one request to a vhost-user disk, also where a table of its own holds them.
+pub const VHOST_DESCRIPTORS_MAX: usize = 1024;
+/// Segments of data in a request that a guest is asked for at most. With header and status they fit into a queue of 128
+/// descriptors, which virtual machines have by default.
+pub const VHOST_SEGMENTS_MAX: u32 = 126;
+/// Requests of a queue after which its guest is told of those that are done.
+pub const VHOST_BATCH_MAX: usize = 32;
+/// Bytes of a request that are moved at a time, and so what a queue's buffer grows to.
+pub const VHOST_PIECE_MAX: usize = 256 << 10;
+/// Bytes that one range of a discard or write-zeroes request has at most.
+pub const VHOST_ZERO_MAX: u64 = 2 << 30;
+/// Ranges in one such request.
+pub const VHOST_ZERO_RANGES_MAX: usize = 16;
+/// Seconds that requests under way have to come to an end when a vhost-user export ends.
+pub const VHOST_CLOSING_SECS: u64 = 2;
 
 const _: () = {
     assert!(BLOCK_SIZE_MIN.is_power_of_two() && BLOCK_SIZE_MAX.is_power_of_two());
@@ -203,6 +222,9 @@ const _: () = {
     assert!(NBD_OPTION_MAX as usize >= 4 * NBD_STRING_MAX && NBD_OPTION_MAX <= NBD_OPTION_SKIP_MAX);
     assert!(BURN_TOKEN_MIN > 0 && BURN_TOKEN_MIN < BURN_TOKEN_MAX && BURN_TOKEN_MAX < PAGE_SIZE as usize);
     assert!(BURN_ROOM_MAX <= BURN_DIRECTORY_MAX && BURN_ROOM_MAX as usize <= CONTROL_PAYLOAD_MAX / 8);
+    assert!(VHOST_QUEUE_SIZE_MAX.is_power_of_two() && (VHOST_QUEUES_MAX as u32) <= u64::BITS);
+    assert!(VHOST_SEGMENTS_MAX as usize + 2 <= VHOST_DESCRIPTORS_MAX);
+    assert!(VHOST_PIECE_MAX.is_multiple_of(PAGE_SIZE as usize) && VHOST_ZERO_MAX.is_multiple_of(PAGE_SIZE));
     assert!(SNAPSHOTS_MAX + 1 < 1 << (u64::BITS - INO_BITS));
     assert!(SLAB_SIZE_MIN.is_power_of_two() && SLAB_SIZE_MIN <= BLOCK_SIZE_MAX);
     assert!(INDEX_SHARDS.is_power_of_two() && INDEX_SHARDS > 1);

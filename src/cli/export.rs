@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::mounts;
 use super::outcome::{Failure, Outcome, print};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::VHOST_QUEUES_MAX;
 use crate::serve::control::{ExportRequest, ListenAt, RunningExport};
 
 /// Show a drive's images to virtual machines and other programs
@@ -46,6 +48,23 @@ enum Command {
         #[arg(long)]
         read_only: bool,
     },
+    /// One image as a disk of virtual machines: virtio-blk over vhost-user
+    ///
+    /// Prints the socket when it can be connected to. One virtual machine uses it at a time; when it has left the next
+    /// one can connect. The image is changed whatever its permissions are.
+    VhostUserBlk {
+        /// Name of the image
+        image: String,
+        /// Listen on a socket for the drive's owner alone
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+        /// Refuse changes
+        #[arg(long)]
+        read_only: bool,
+        /// Queues at most: as many as the virtual machine has processors [default: the processors here]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(VHOST_QUEUES_MAX)))]
+        queues: Option<u16>,
+    },
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -68,16 +87,28 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 impl Arguments {
     fn request(&self) -> Result<ExportRequest, Failure> {
-        let Command::Nbd {
-            unix,
-            tcp,
-            allow_remote,
-            read_only,
-        } = &self.command;
-        Ok(ExportRequest::Nbd {
-            listen: listen_at(unix.as_ref(), *tcp, *allow_remote)?,
-            read_only: *read_only,
-        })
+        match &self.command {
+            Command::Nbd {
+                unix,
+                tcp,
+                allow_remote,
+                read_only,
+            } => Ok(ExportRequest::Nbd {
+                listen: listen_at(unix.as_ref(), *tcp, *allow_remote)?,
+                read_only: *read_only,
+            }),
+            Command::VhostUserBlk {
+                image,
+                socket,
+                read_only,
+                queues,
+            } => Ok(ExportRequest::VhostUserBlk {
+                image: image.clone(),
+                socket: absolute(socket)?,
+                read_only: *read_only,
+                queues: queues.unwrap_or_else(default_queues),
+            }),
+        }
     }
 }
 
@@ -93,11 +124,20 @@ fn listen_at(
              hint: listen on 127.0.0.1 and forward the port with ssh, or add --allow-remote"
         ))),
         (_, Some(address)) => Ok(ListenAt::Tcp(address)),
-        (Some(path), None) => std::path::absolute(path)
-            .map(ListenAt::Unix)
-            .map_err(|error| Failure::Usage(format!("cannot use {}: {error}", path.display()))),
+        (Some(path), None) => absolute(path).map(ListenAt::Unix),
         (None, None) => Ok(ListenAt::Own),
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::Usage(format!("cannot use {}: {error}", path.display())))
+}
+
+/// A virtual machine takes as many as it has processors, which are seldom more than there are.
+fn default_queues() -> u16 {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    u16::try_from(processors).map_or(VHOST_QUEUES_MAX, |queues| queues.min(VHOST_QUEUES_MAX))
 }
 
 /// Before that a signal ends the process, and the export with it.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Images;
 use crate::serve::control::{DeviceNumber, Export, ExportRequest, ListenAt, SocketFile};
-use crate::serve::nbd::{Listener, Server};
+use crate::serve::nbd::{self, Listener};
+use crate::serve::vhost::{self, Disk};
 
 /// Starts exports of one drive.
 pub(super) struct Exporter {
@@ -16,21 +17,50 @@ pub(super) struct Exporter {
 }
 
 /// An export's threads, and its name in the filesystem, which goes when nobody listens any more.
-struct Running {
-    _server: Server,
+struct Running<S> {
+    _server: S,
     _file: Option<SocketFile>,
 }
 
 impl Exporter {
     pub(super) fn start(&self, wanted: &ExportRequest) -> Result<Export> {
-        let ExportRequest::Nbd { listen, read_only } = wanted;
+        match wanted {
+            ExportRequest::Nbd { listen, read_only } => self.start_nbd(listen, *read_only),
+            ExportRequest::VhostUserBlk {
+                image,
+                socket,
+                read_only,
+                queues,
+            } => {
+                let disk = Disk {
+                    image: image.clone(),
+                    queues: *queues,
+                };
+                self.start_vhost(socket, disk, *read_only)
+            }
+        }
+    }
+
+    fn start_nbd(&self, listen: &ListenAt, read_only: bool) -> Result<Export> {
         let (file, listener, address) = self.listen(listen)?;
         let running = Running {
-            _server: Server::start(listener, self.images.for_server(*read_only))?,
+            _server: nbd::Server::start(listener, self.images.for_server(read_only))?,
             _file: file,
         };
         Ok(Export {
             address,
+            running: Box::new(running),
+        })
+    }
+
+    fn start_vhost(&self, socket: &Path, disk: Disk, read_only: bool) -> Result<Export> {
+        let (file, listener) = SocketFile::listen_at(socket)?;
+        let running = Running {
+            _server: vhost::Server::start(listener, self.images.for_server(read_only), disk)?,
+            _file: Some(file),
+        };
+        Ok(Export {
+            address: socket.display().to_string(),
             running: Box::new(running),
         })
     }

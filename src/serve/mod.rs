@@ -6,3 +6,5 @@ pub mod control;
 pub mod fuse;
 #[cfg(target_os = "linux")]
 pub mod nbd;
+#[cfg(target_os = "linux")]
+pub mod vhost;

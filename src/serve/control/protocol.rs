@@ -157,6 +157,17 @@ pub enum ExportRequest {
         /// Refuse changes.
         read_only: bool,
     },
+    /// One image, as a disk for virtual machines.
+    VhostUserBlk {
+        /// Its name.
+        image: String,
+        /// Where they connect: a socket at this absolute path, for the drive's owner alone.
+        socket: PathBuf,
+        /// Refuse changes.
+        read_only: bool,
+        /// Queues that a virtual machine may use.
+        queues: u16,
+    },
 }
 
 /// Where clients of an export connect.

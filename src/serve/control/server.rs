@@ -172,7 +172,7 @@ fn export(stream: &mut UnixStream, shared: &Shared, wanted: &ExportRequest) -> i
         return refuse(
             stream,
             ErrorKind::Busy,
-            "too many exports\nhint: stop one: each shows all images",
+            "too many exports\nhint: stop one: `okapi export nbd` shows all images at once",
         );
     };
     match shared.service.export(wanted) {

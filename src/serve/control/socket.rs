@@ -118,7 +118,7 @@ fn clear(path: &Path) -> Result<()> {
         }
         _ => Err(Error::new(
             ErrorKind::Busy,
-            format!("somebody listens on {place} already\nhint: give another path with --unix"),
+            format!("somebody listens on {place} already\nhint: give another path"),
         )),
     }
 }

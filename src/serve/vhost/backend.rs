@@ -1,0 +1,209 @@
+//! The queues of a disk: requests are taken from them, done, and put back, one thread for each queue.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tracing::warn;
+use vhost::vhost_user::message::VhostUserProtocolFeatures;
+use vhost_user_backend::{VhostUserBackend, VringMutex, VringState, VringT};
+use virtio_queue::{QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+
+use super::chain::{Chain, Malformed};
+use super::config;
+use super::request::{Buffer, Device};
+use crate::limits::{VHOST_BATCH_MAX, VHOST_QUEUE_SIZE_MAX};
+
+/// The guest's memory, as the VMM hands it over and changes it.
+pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+type Vring = VringMutex<Memory>;
+
+/// A disk while one VMM is connected.
+pub(super) struct Backend {
+    device: Device,
+    memory: Memory,
+    queues: Vec<Queue>,
+    closing: AtomicBool,
+}
+
+/// What a queue has beside its rings.
+#[derive(Default)]
+struct Queue {
+    /// Set where the guest has broken the rules, until its driver or the VMM sets the queue up anew.
+    is_broken: AtomicBool,
+    work: Mutex<Work>,
+}
+
+/// Memory that one request after the other uses.
+#[derive(Default)]
+struct Work {
+    chain: Chain,
+    buffer: Buffer,
+}
+
+/// What comes after a batch of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There are more.
+    Batch,
+    /// The guest will kick.
+    Wait,
+}
+
+impl Backend {
+    /// The guest's memory comes into `memory` when the VMM sends it.
+    pub(super) fn new(device: Device, memory: Memory, queues: u16) -> Self {
+        Self {
+            device,
+            memory,
+            queues: (0..queues).map(|_| Queue::default()).collect(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Lets the queues' threads end after the batch that they are at.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// The event that ends a queue's thread: queues come first, and the library's own event.
+    pub(super) fn end_event(&self) -> u64 {
+        self.queues.len() as u64 + 1
+    }
+
+    /// Serves a queue until there is nothing in it, or it breaks. The ring's lock is held during a batch, so that the VMM,
+    /// when it stops the ring, finds all done that was taken.
+    fn serve(&self, queue: &Queue, vring: &Vring) {
+        let mut was_idle = false;
+        while !self.closing.load(Ordering::Acquire) && !queue.is_broken.load(Ordering::Acquire) {
+            let served = self.serve_batch(queue, &mut vring.get_mut());
+            match served {
+                // What is announced twice and is not there will never be.
+                Ok((0, Next::Batch)) if was_idle => {
+                    self.give_up(queue, Malformed("the ring names no request"))
+                }
+                Ok((done, Next::Batch)) => was_idle = done == 0,
+                Ok((_, Next::Wait)) => return,
+                Err(malformed) => self.give_up(queue, malformed),
+            }
+        }
+    }
+
+    fn give_up(&self, queue: &Queue, malformed: Malformed) {
+        queue.is_broken.store(true, Ordering::Release);
+        warn!(
+            "a queue of disk {} is stopped: {}",
+            self.device.name(),
+            malformed.0
+        );
+    }
+
+    /// Does some requests, and tells the guest; returns how many.
+    fn serve_batch(&self, queue: &Queue, vring: &mut VringState<Memory>) -> Result<(usize, Next), Malformed> {
+        let memory = self.memory.memory();
+        if !vring.is_enabled() || !vring.get_queue().ready() {
+            return Ok((0, Next::Wait));
+        }
+        if !vring.get_queue().is_valid(&*memory) {
+            return Err(Malformed("its rings are outside of memory"));
+        }
+        let outside = |_| Malformed("its rings are outside of memory");
+        vring.disable_notification().map_err(outside)?;
+        let mut work = queue.work.lock();
+        let mut done = 0;
+        while done < VHOST_BATCH_MAX && self.serve_one(&mut work, &memory, vring)? {
+            done += 1;
+        }
+        if done > 0 && vring.needs_notification().map_err(outside)? {
+            // It fails where nobody listens, which then is nobody's loss.
+            let _ = vring.signal_used_queue();
+        }
+        if done == VHOST_BATCH_MAX || vring.enable_notification().map_err(outside)? {
+            return Ok((done, Next::Batch));
+        }
+        Ok((done, Next::Wait))
+    }
+
+    /// Does the next request; `false` where there is none.
+    fn serve_one(
+        &self,
+        work: &mut Work,
+        memory: &GuestMemoryMmap,
+        vring: &mut VringState<Memory>,
+    ) -> Result<bool, Malformed> {
+        let mut available = vring
+            .get_queue_mut()
+            .iter(memory)
+            .map_err(|_| Malformed("its ring has more requests than places"))?;
+        let Some(descriptors) = available.next() else {
+            return Ok(false);
+        };
+        let head = descriptors.head_index();
+        work.chain.take(memory, descriptors)?;
+        let outcome = self.device.perform(memory, &work.chain, &mut work.buffer);
+        memory
+            .write_obj(outcome.status, work.chain.status)
+            .map_err(|_| Malformed("a request's status is outside of memory"))?;
+        vring
+            .add_used(head, outcome.written)
+            .map_err(|_| Malformed("its rings are outside of memory"))?;
+        Ok(true)
+    }
+}
+
+impl VhostUserBackend for Backend {
+    type Bitmap = ();
+    type Vring = Vring;
+
+    fn num_queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn max_queue_size(&self) -> usize {
+        VHOST_QUEUE_SIZE_MAX.into()
+    }
+
+    fn features(&self) -> u64 {
+        config::features(self.device.read_only())
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        config::protocol_features()
+    }
+
+    /// The rings know it.
+    fn set_event_idx(&self, _enabled: bool) {}
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        config::read(self.device.capacity(), self.queues.len() as u16, offset, size)
+    }
+
+    /// `memory` is the one that this has been made with.
+    fn update_memory(&self, _memory: Memory) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn queues_per_thread(&self) -> Vec<u64> {
+        (0..self.queues.len()).map(|queue| 1 << queue).collect()
+    }
+
+    fn stop_vring(&self, index: u32) -> io::Result<()> {
+        if let Some(queue) = self.queues.get(index as usize) {
+            queue.is_broken.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// A thread has one queue, the one of its own number. An error ends the thread.
+    fn handle_event(&self, event: u16, _events: EventSet, vrings: &[Vring], thread: usize) -> io::Result<()> {
+        if u64::from(event) == self.end_event() {
+            return Err(io::Error::other("the VMM has left"));
+        }
+        if let (Some(queue), [vring]) = (self.queues.get(thread), vrings) {
+            self.serve(queue, vring);
+        }
+        Ok(())
+    }
+}
