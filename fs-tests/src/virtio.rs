@@ -1,0 +1,1 @@
+//! The VMM and driver of a vhost-user disk.
