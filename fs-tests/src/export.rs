@@ -39,8 +39,19 @@ impl Export {
         Self::run(command.arg(image).args(options), Some("--socket"))
     }
 
+    /// Ends it, and starts one for that image at the same socket.
+    pub fn replace_by_vhost(mut self, drive: &Drive, image: &str) -> Self {
+        let directory = std::mem::take(&mut self.directory);
+        assert!(self.stop().success());
+        let mut command = command(drive, "vhost-user-blk");
+        Self::run_in(directory, command.arg(image), Some("--socket"))
+    }
+
     fn run(command: &mut Command, place: Option<&str>) -> Self {
-        let directory = Scratch::new();
+        Self::run_in(Scratch::new(), command, place)
+    }
+
+    fn run_in(directory: Scratch, command: &mut Command, place: Option<&str>) -> Self {
         if let Some(option) = place {
             command.arg(option).arg(directory.path().join("s"));
         }

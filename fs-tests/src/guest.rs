@@ -215,7 +215,7 @@ impl Transport {
             Self::Nbd(uri) => block(format!("driver=nbd,{}", nbd_options(uri))),
             Self::VhostUser(socket) => vec![
                 "-chardev".into(),
-                format!("socket,id=c0,path={}", socket.display()),
+                format!("socket,id=c0,path={},reconnect-ms=100", socket.display()),
                 "-device".into(),
                 "vhost-user-blk-pci,chardev=c0".into(),
             ],

@@ -75,3 +75,18 @@ fn four_of_a_subnet_boot_at_once_over_each_transport() {
     }
     fleet.check_images(&FLEET);
 }
+
+#[test]
+fn a_guest_outlives_the_end_of_its_disk_s_export() {
+    let fleet = Fleet::new();
+    let mut vhost = Export::vhost(&fleet.drive, &Fleet::name(254), &[]);
+    let mut guest = Guest::boot(&fleet.parts, &Transport::VhostUser(vhost.socket()), "okapi.trim");
+    assert_eq!(guest.next_line(), Fleet::identity(254).announcement());
+    assert_eq!(guest.next_line(), "written");
+    vhost = vhost.replace_by_vhost(&fleet.drive, &Fleet::name(254));
+    guest.proceed();
+    assert_eq!(guest.next_line(), "trimmed");
+    guest.wait();
+    assert!(vhost.stop().success());
+    fleet.check_images(&[254]);
+}

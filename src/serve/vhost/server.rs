@@ -161,12 +161,13 @@ impl Shared {
 
 /// What serves one virtual machine: a thread for its messages, and one for each queue.
 struct Session {
+    /// Dropped first: that waits for the threads, which wait for `end` while it is open.
+    daemon: VhostUserDaemon<Arc<Backend>>,
     backend: Arc<Backend>,
     /// Ends the queues' threads. The library offers an event of its own for that, but never closes it.
     end: EventNotifier,
     /// The other side of `end`, as the threads wait for it.
     _ended: EventConsumer,
-    daemon: VhostUserDaemon<Arc<Backend>>,
 }
 
 impl Session {
@@ -181,10 +182,10 @@ impl Session {
             queue.register_listener(ended.as_raw_fd(), EventSet::IN, backend.end_event())
         });
         let session = Self {
+            daemon,
             backend,
             end,
             _ended: ended,
-            daemon,
         };
         registered.map_err(no_memory)?;
         Ok(session)
@@ -192,7 +193,6 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Dropping the daemon waits for the threads.
     fn drop(&mut self) {
         self.backend.close();
         let _ = self.end.notify();
