@@ -1,5 +1,7 @@
 //! Virtual machines boot from images: from the file, over NBD, over vhost-user; TRIM gives memory back.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 mod support;
 
 use std::thread;

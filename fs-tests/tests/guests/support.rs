@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fs_tests::guest::{Identity, Parts};
 use fs_tests::harness::{Drive, Place, binary, run};
@@ -13,11 +14,15 @@ pub(crate) const FLEET: [u32; 4] = [3, 77, 128, 254];
 pub(crate) struct Fleet {
     pub(crate) drive: Drive,
     pub(crate) parts: Parts,
+    /// An emulator takes a processor: no more run at once than one test needs.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
     /// Equal blocks stay apart, so that memory can be counted.
     pub(crate) fn new() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = Parts::find();
         let drive = Drive::mount(&["--size", "512M", "--dedup", "off"]);
         let images = drive.path().join("images");
@@ -26,7 +31,11 @@ impl Fleet {
             .arg("--sparse=always")
             .arg(parts.base())
             .arg(images.join("base")));
-        let fleet = Self { drive, parts };
+        let fleet = Self {
+            drive,
+            parts,
+            _turn: turn,
+        };
         for number in FLEET {
             let image = fleet.image(number);
             fs::copy(images.join("base"), &image).unwrap();

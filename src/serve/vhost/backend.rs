@@ -26,6 +26,8 @@ pub(super) struct Backend {
     memory: Memory,
     queues: Vec<Queue>,
     closing: AtomicBool,
+    /// Set when the operator has been told of the guest: it could fill the log else.
+    was_reported: AtomicBool,
 }
 
 /// What a queue has beside its rings.
@@ -60,6 +62,7 @@ impl Backend {
             memory,
             queues: (0..queues).map(|_| Queue::default()).collect(),
             closing: AtomicBool::new(false),
+            was_reported: AtomicBool::new(false),
         }
     }
 
@@ -93,11 +96,13 @@ impl Backend {
 
     fn give_up(&self, queue: &Queue, malformed: Malformed) {
         queue.is_broken.store(true, Ordering::Release);
-        warn!(
-            "a queue of disk {} is stopped: {}",
-            self.device.name(),
-            malformed.0
-        );
+        if !self.was_reported.swap(true, Ordering::AcqRel) {
+            warn!(
+                "a queue of disk {} is stopped: {}",
+                self.device.name(),
+                malformed.0
+            );
+        }
     }
 
     /// Does some requests, and tells the guest; returns how many.
