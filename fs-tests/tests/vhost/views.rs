@@ -9,7 +9,7 @@ use fs_tests::export::Export;
 use fs_tests::nbd::{Client, command};
 use fs_tests::rng::{Rng, from_env_or_time, ops_from_env};
 use fs_tests::sys::Mapping;
-use fs_tests::virtio::{Machine, kind, status};
+use fs_tests::virtio::{DEPTH_MAX, Machine, feature, kind, status};
 
 use crate::support::{drive_with, image, pattern};
 
@@ -138,6 +138,29 @@ fn queues_work_side_by_side_and_are_one_disk() {
         machine.write(writer, 4096, &pattern(seed, 9216));
         for reader in 0..4 {
             assert_eq!(machine.read(reader, 4096, 9216), pattern(seed, 9216));
+        }
+    }
+}
+
+#[test]
+fn many_requests_at_a_time_are_each_answered() {
+    let drive = drive_with(SIZE as u64);
+    let file = image(&drive, "disk");
+    let number_of = |page: u64| [page.to_le_bytes(); 512].concat();
+    let bytes: Vec<u8> = (0..SIZE as u64 / 4096).flat_map(number_of).collect();
+    file.write_all_at(&bytes, 0).unwrap();
+    let export = Export::vhost(&drive, "disk", &[]);
+    for wanted in [u64::MAX, !feature::EVENT_IDX] {
+        let mut machine = Machine::try_connect(&export.socket(), 1, wanted).unwrap();
+        let mut rng = Rng::new(7);
+        for depth in [1, 2, 16, 33, DEPTH_MAX] {
+            let pages: Vec<_> = (0..700).map(|_| rng.below(SIZE as u64 / 4096)).collect();
+            let mut answered = Vec::new();
+            machine.read_pages(0, &pages, depth, |page, bytes| {
+                assert!(bytes == number_of(page), "page {page}");
+                answered.push(page);
+            });
+            assert_eq!(answered, pages, "in the order of the queue");
         }
     }
 }
