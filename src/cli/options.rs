@@ -216,7 +216,7 @@ mod tests {
             "gid=",
             "transport=io_uring",
             "dedup=on",
-            "compress=zstd",
+            "compress=gzip",
         ] {
             assert!(parsed(option).is_err(), "{option}");
         }
