@@ -118,7 +118,7 @@ impl Images {
     /// `ReadOnly` where the drive refuses changes, and those of `work`.
     pub fn manage<T>(&self, work: impl FnOnce(&mut Manager<'_>) -> Result<T>) -> Result<T> {
         if self.read_only {
-            let context = "the drive refuses changes\nhint: it was mounted read-only";
+            let context = "the drive is read-only\nhint: mount it without --read-only";
             return Err(Error::new(ErrorKind::ReadOnly, context));
         }
         let mut manager = Manager::new(&*self.fs, &self.uses)?;

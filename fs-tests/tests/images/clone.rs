@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use fs_tests::harness::Place;
+use fs_tests::harness::{Drive, Place};
 
-use crate::support::{drive, fails, held_bytes, image, listing, path, pattern};
+use crate::support::{drive, drive_with, fails, held_bytes, image, listing, path, pattern};
 
 #[test]
 fn a_clone_shares_its_base_s_memory_and_is_seen_at_once() {
@@ -86,4 +88,67 @@ fn what_cannot_be_cloned_is_said_with_a_cure() {
     fs::remove_file(path(&drive, "base")).unwrap();
     fs::remove_dir(drive.path().join("images")).unwrap();
     fails(&drive, &["clone", "base", "a"], 1, &["no image `base`", "hint"]);
+}
+
+#[test]
+fn nobody_sees_an_image_that_is_not_whole() {
+    let drive = drive();
+    const SIZE: u64 = 4 << 20;
+    fs::write(path(&drive, "base"), pattern(1, SIZE as usize)).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let look = || {
+            let mut seen = 0u64;
+            while !done.load(Ordering::Acquire) {
+                for name in listing(&drive) {
+                    if name.starts_with('.') {
+                        continue;
+                    }
+                    // It may be removed in between.
+                    if let Ok(metadata) = fs::metadata(path(&drive, &name)) {
+                        assert_eq!(metadata.len(), SIZE, "{name}");
+                        seen += u64::from(name != "base");
+                    }
+                }
+            }
+            seen
+        };
+        let looking = scope.spawn(look);
+        for round in 0..30 {
+            image(&drive, &["clone", "base", &format!("clone-{round}")]);
+            if round % 2 == 0 {
+                image(&drive, &["rm", &format!("clone-{round}")]);
+            }
+        }
+        done.store(true, Ordering::Release);
+        assert!(looking.join().unwrap() > 0, "clones were seen");
+    });
+    assert_eq!(listing(&drive).len(), 1 + 15);
+    assert!(listing(&drive).iter().all(|name| !name.starts_with('.')));
+    drive.check();
+}
+
+#[test]
+fn a_full_drive_takes_no_part_of_a_clone() {
+    let drive = drive_with(&["--size", "64M", "--dedup", "off", "--inodes", "3"]);
+    fs::write(path(&drive, "base"), pattern(1, 1 << 20)).unwrap();
+    let before = drive.stat();
+    fails(&drive, &["clone", "base", "a"], 1, &["3 inodes"]);
+    assert_eq!(listing(&drive), ["base"]);
+    assert_eq!(drive.stat()["metadata_bytes"], before["metadata_bytes"]);
+}
+
+#[test]
+fn a_drive_that_refuses_changes_refuses_these_too() {
+    let drive = Drive::mount(&["--read-only"]);
+    for arguments in [
+        &["clone", "base", "a"][..],
+        &["rm", "base"],
+        &["commit", "base"],
+        &["rebase", "base", "a"],
+        &["resize", "base", "1G"],
+    ] {
+        fails(&drive, arguments, 1, &["read-only", "hint"]);
+    }
+    assert_eq!(image(&drive, &["check"]), "0 images: sound\n");
 }

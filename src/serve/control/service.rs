@@ -116,7 +116,7 @@ impl Service {
             Request::Seal => Answer::Sealed(self.seal()),
             Request::Scattered => return Ok((Answer::Done, self.scattered(payload)?)),
             Request::Defragment { offset } => self.defragment(*offset, payload)?,
-            Request::Image(request) => return self.image(request),
+            Request::Image(request) => return self.image(request, payload),
             Request::Fleet => return Ok((Answer::Done, self.make_fleet(payload)?)),
             Request::Gather => Answer::Gathered {
                 bytes: self.volume.gather(),

@@ -1,5 +1,7 @@
 //! Questions about images.
 
+use serde::de::DeserializeOwned;
+
 use super::{Client, nonsense};
 use crate::error::Result;
 use crate::image::fleet::{FleetReply, FleetRequest};
@@ -14,7 +16,7 @@ impl Client {
     /// # Errors
     /// `TooLarge` where one answer does not hold them.
     pub fn images(&mut self) -> Result<Vec<ImageReply>> {
-        self.ask_for_json(ImageRequest::List)
+        self.ask_for_json(ImageRequest::List, &[])
     }
 
     /// Makes a clone of an image: all its bytes, sharing their memory.
@@ -34,10 +36,8 @@ impl Client {
     /// # Errors
     /// `NotFound`, `Busy`, `ReadOnly`.
     pub fn remove_images(&mut self, names: &[String], force: bool) -> Result<()> {
-        self.do_with_images(ImageRequest::Remove {
-            names: names.to_vec(),
-            force,
-        })
+        let request = Request::Image(ImageRequest::Remove { force });
+        self.ask(&request, &in_json(names)?).map(drop)
     }
 
     /// Where two images differ, from an offset on, as far as one step goes.
@@ -46,7 +46,7 @@ impl Client {
     /// `NotFound`.
     pub fn diff_images(&mut self, names: [&str; 2], offset: u64) -> Result<ImageDiffReply> {
         let names = names.map(str::to_owned);
-        self.ask_for_json(ImageRequest::Diff { names, offset })
+        self.ask_for_json(ImageRequest::Diff { names, offset }, &[])
     }
 
     /// Makes a clone forget its base.
@@ -93,8 +93,7 @@ impl Client {
     /// # Errors
     /// `NotFound`.
     pub fn check_images(&mut self, names: &[String]) -> Result<ImageCheckReply> {
-        let names = names.to_vec();
-        self.ask_for_json(ImageRequest::Check { names })
+        self.ask_for_json(ImageRequest::Check, &in_json(names)?)
     }
 
     fn do_with_images(&mut self, request: ImageRequest) -> Result<()> {
@@ -111,8 +110,12 @@ impl Client {
         serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
     }
 
-    fn ask_for_json<T: serde::de::DeserializeOwned>(&mut self, request: ImageRequest) -> Result<T> {
-        let (_, payload) = self.ask(&Request::Image(request), &[])?;
+    fn ask_for_json<T: DeserializeOwned>(&mut self, request: ImageRequest, payload: &[u8]) -> Result<T> {
+        let (_, payload) = self.ask(&Request::Image(request), payload)?;
         serde_json::from_slice(&payload).map_err(|source| nonsense().with_source(source))
     }
+}
+
+fn in_json(names: &[String]) -> Result<Vec<u8>> {
+    serde_json::to_vec(names).map_err(|source| nonsense().with_source(source))
 }

@@ -9,8 +9,9 @@ pub(in crate::serve::control) enum ImageRequest {
     List,
     /// Make a clone of `base`; answered by `Answer::Done`.
     Clone { base: String, name: String },
-    /// Remove images, those in use too if `force` says so; answered by `Answer::Done`.
-    Remove { names: Vec<String>, force: bool },
+    /// Remove images, those in use too if `force` says so. The payload is JSON, an array of names; answered by
+    /// `Answer::Done`.
+    Remove { force: bool },
     /// Where two images differ from an offset on, as far as one step goes; answered by `Answer::Done` with a payload: JSON,
     /// an [`ImageDiffReply`].
     Diff { names: [String; 2], offset: u64 },
@@ -24,8 +25,9 @@ pub(in crate::serve::control) enum ImageRequest {
         size: SizeRequest,
         shrink: bool,
     },
-    /// Verify images, all where none are named; answered by `Answer::Done` with a payload: JSON, an [`ImageCheckReply`].
-    Check { names: Vec<String> },
+    /// Verify images. The payload is JSON, an array of names, all images where it is empty; answered by `Answer::Done` with
+    /// a payload: JSON, an [`ImageCheckReply`].
+    Check,
 }
 
 /// An image.

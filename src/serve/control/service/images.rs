@@ -17,14 +17,14 @@ const LISTINGS: u32 = 5;
 
 impl Service {
     /// Does what is asked; returns the answer and its payload.
-    pub(super) fn image(&self, request: &ImageRequest) -> Result<(Answer, Vec<u8>)> {
+    pub(super) fn image(&self, request: &ImageRequest, asked: &[u8]) -> Result<(Answer, Vec<u8>)> {
         let mut payload = Vec::new();
         let mut answer = Answer::Done;
         match request {
             ImageRequest::List => payload = self.list_images()?,
             ImageRequest::Clone { base, name } => self.clone_image(base, name)?,
-            ImageRequest::Remove { names, force } => {
-                let names = parsed(names)?;
+            ImageRequest::Remove { force } => {
+                let names = names_in(asked)?;
                 self.images.manage(|manager| manager.remove(&names, *force))?;
             }
             ImageRequest::Diff { names, offset } => payload = self.compare_images(names, *offset)?,
@@ -36,7 +36,7 @@ impl Service {
             ImageRequest::Resize { name, size, shrink } => {
                 answer = self.resize_image(name, *size, *shrink)?
             }
-            ImageRequest::Check { names } => payload = to_json(&self.check_images(&parsed(names)?)?)?,
+            ImageRequest::Check => payload = to_json(&self.check_images(&names_in(asked)?)?)?,
         }
         Ok((answer, payload))
     }
@@ -157,7 +157,8 @@ impl Service {
     }
 }
 
-fn parsed(names: &[String]) -> Result<Vec<Name>> {
+fn names_in(payload: &[u8]) -> Result<Vec<Name>> {
+    let names: Vec<String> = from_json(payload, "not a list of names")?;
     names.iter().map(|name| Name::new(name)).collect()
 }
 
