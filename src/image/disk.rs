@@ -1,14 +1,12 @@
 //! Images as disks: found by name, and kept while a client uses them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use super::folder::{Folder, Held, Names};
 use super::manage::Manager;
 use super::name::Name;
 use super::record::Record;
+use super::uses::Uses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PAGE_SIZE;
 use crate::range::ByteRange;
@@ -26,31 +24,6 @@ pub struct Images {
     tell: Arc<Tell>,
     uses: Arc<Uses>,
     read_only: bool,
-}
-
-/// Images that clients of servers use, and how many do.
-#[derive(Default)]
-pub(super) struct Uses(Mutex<HashMap<Ino, usize>>);
-
-impl Uses {
-    /// How many clients use an image.
-    pub(super) fn of(&self, ino: Ino) -> usize {
-        self.0.lock().get(&ino).copied().unwrap_or(0)
-    }
-
-    fn begin(&self, ino: Ino) {
-        *self.0.lock().entry(ino).or_default() += 1;
-    }
-
-    fn end(&self, ino: Ino) {
-        let mut uses = self.0.lock();
-        match uses.get_mut(&ino) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                uses.remove(&ino);
-            }
-        }
-    }
 }
 
 impl Images {

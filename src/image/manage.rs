@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::disk::Uses;
 use super::folder::{Folder, Held, no_image};
 use super::name::Name;
 use super::record::Record;
+use super::uses::Uses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::FILE_SIZE_MAX;
 use crate::range::ByteRange;

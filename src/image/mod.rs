@@ -4,6 +4,7 @@
 //! name.rs    what a name may be
 //! folder.rs  the directory, and images found in it
 //! disk.rs    an image as a disk, for the servers of disks
+//! uses.rs    which images their clients use
 //! record.rs  what okapi knows about an image beside its bytes
 //! survey.rs  images listed, compared and checked
 //! manage.rs  clones made
@@ -21,6 +22,7 @@ mod manage;
 mod name;
 mod record;
 mod survey;
+mod uses;
 
 #[cfg(test)]
 mod tests;
