@@ -1,5 +1,6 @@
 //! Behaviour of the volume through the `Vfs` trait.
 
+mod compare;
 mod compress;
 mod defrag;
 mod forks;
