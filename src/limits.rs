@@ -206,6 +206,16 @@ pub const VHOST_ZERO_MAX: u64 = 2 << 30;
 pub const VHOST_ZERO_RANGES_MAX: usize = 16;
 /// Seconds that requests under way have to come to an end when a vhost-user export ends.
 pub const VHOST_CLOSING_SECS: u64 = 2;
+/// Entries in the L1 table of a qcow2 file, as many as QEMU takes.
+pub const QCOW2_L1_LEN_MAX: u64 = 4 << 20;
+/// Bytes that a packed cluster of a qcow2 file may refer back, in zstd's format.
+pub const QCOW2_ZSTD_WINDOW_MAX: u64 = 8 << 20;
+/// Bytes of a disk in a vhdx file.
+pub const VHDX_SIZE_MAX: u64 = 64 << 40;
+/// Files below one another that make up one imported disk.
+pub const BACKING_CHAIN_MAX: usize = 16;
+/// Bytes of a disk that are imported or exported at a time: a multiple of what a format keeps or leaves out together.
+pub const COPY_PIECE: usize = 1 << 20;
 
 const _: () = {
     assert!(BLOCK_SIZE_MIN.is_power_of_two() && BLOCK_SIZE_MAX.is_power_of_two());

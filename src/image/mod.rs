@@ -9,6 +9,7 @@
 //! survey.rs  images listed, compared and checked
 //! manage.rs  clones made
 //! change.rs  images removed, resized, and given another base or none
+//! format/    raw, qcow2 and vhdx files, read and written
 //! burn/      where in an image a file or a token is
 //! fleet/     an image for each address of a subnet
 //! ```
@@ -18,6 +19,7 @@ mod change;
 mod disk;
 pub mod fleet;
 mod folder;
+pub mod format;
 mod manage;
 mod name;
 mod record;

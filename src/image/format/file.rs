@@ -1,0 +1,94 @@
+//! Files as sources and sinks.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
+use super::disk::{Run, check_range};
+use super::source::{Sink, Source};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A regular file or a block device that is read.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    size: u64,
+}
+
+impl FileSource {
+    /// A file as long as it is now.
+    ///
+    /// # Errors
+    /// `Corrupt` where its length cannot be found out.
+    pub fn new(mut file: File) -> Result<Self> {
+        // Not from its metadata, which says nothing of a device.
+        let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        Ok(Self { file, size })
+    }
+
+    /// Where the next data or hole begins; the end of the file where there is none.
+    fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
+        let offset = i64::try_from(offset).map_err(|_| Error::from(ErrorKind::BeyondEnd))?;
+        match lseek(&self.file, offset, whence) {
+            Ok(found) => Ok(found.cast_unsigned().min(self.size)),
+            Err(Errno::ENXIO) => Ok(self.size),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+}
+
+impl Source for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        check_range(self.size, offset, out.len())?;
+        self.file.read_exact_at(out, offset).map_err(failed)
+    }
+
+    fn run(&self, offset: u64) -> Result<Run> {
+        let data = match self.seek(offset, Whence::SeekData) {
+            Ok(data) => data,
+            // A device or a filesystem that knows no holes.
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => offset,
+            Err(error) => return Err(error),
+        };
+        if data > offset {
+            return Ok(Run {
+                end: data,
+                is_zero: true,
+            });
+        }
+        let end = match self.seek(offset, Whence::SeekHole) {
+            Ok(end) if end > offset => end,
+            Ok(_) | Err(_) => self.size,
+        };
+        Ok(Run { end, is_zero: false })
+    }
+}
+
+impl Sink for &File {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write_all_at(bytes, offset).map_err(failed)
+    }
+
+    fn set_size(&mut self, size: u64) -> Result<()> {
+        self.set_len(size).map_err(failed)
+    }
+}
+
+/// What a failed call on a file means.
+fn failed(source: io::Error) -> Error {
+    let (kind, context) = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (ErrorKind::NoSpace, "no space is left"),
+        io::ErrorKind::FileTooLarge => (ErrorKind::FileTooBig, "the file gets too long"),
+        io::ErrorKind::UnexpectedEof => (ErrorKind::Corrupt, "the file got shorter meanwhile"),
+        io::ErrorKind::InvalidInput => (ErrorKind::InvalidArgument, "the file cannot be used so"),
+        _ => (ErrorKind::Corrupt, "the file cannot be read or written"),
+    };
+    Error::new(kind, context).with_source(source)
+}
