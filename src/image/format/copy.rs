@@ -60,7 +60,7 @@ pub fn copy_stream(input: &mut dyn Read, sink: &mut dyn Sink, progress: &mut Pro
     let mut size = 0;
     loop {
         let len = read_full(input, &mut bytes)?;
-        for (is_zero, range) in groups(&bytes[..len], PAGE_SIZE as usize, |page| is_zeros(page)) {
+        for (is_zero, range) in groups(&bytes[..len], PAGE_SIZE as usize, is_zeros) {
             if !is_zero {
                 sink.write(size + range.start as u64, &bytes[range])?;
             }

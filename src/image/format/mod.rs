@@ -24,11 +24,8 @@ pub use disk::{Disk, Run, Writer};
 pub use file::FileSource;
 pub use kind::Format;
 #[cfg(target_os = "linux")]
-pub use open::open;
+pub use open::{Opened, open};
 pub use qcow2::{Backing, NamedBacking, Qcow2, Qcow2Header, Qcow2Writer};
 pub use raw::{Raw, RawWriter};
 pub use source::{Sink, Source};
 pub use vhdx::{Vhdx, VhdxWriter};
-
-#[cfg(test)]
-mod tests;

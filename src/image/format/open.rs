@@ -15,6 +15,14 @@ use super::vhdx::Vhdx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::BACKING_CHAIN_MAX;
 
+/// A disk that was opened.
+pub struct Opened {
+    /// The format of its file.
+    pub format: Format,
+    /// What the file shows, with the files below it.
+    pub disk: Box<dyn Disk>,
+}
+
 /// Opens the disk in a file, in the format given or in that which its first bytes tell.
 ///
 /// A qcow2 file can name any file as the one below it, and then shows its bytes. So such a name is an error unless
@@ -25,7 +33,7 @@ use crate::limits::BACKING_CHAIN_MAX;
 /// # Errors
 /// `NotSupported` where a file uses something that is not, `Corrupt` where it makes no sense; as open(2) fails else.
 /// The message names the file.
-pub fn open(path: &Path, format: Option<Format>, follow_backing: bool) -> Result<Box<dyn Disk>> {
+pub fn open(path: &Path, format: Option<Format>, follow_backing: bool) -> Result<Opened> {
     let chain = Chain {
         files: Vec::new(),
         follow_backing,
@@ -41,25 +49,26 @@ struct Chain {
 }
 
 impl Chain {
-    fn open(mut self, path: &Path, format: Option<Format>) -> Result<Box<dyn Disk>> {
+    fn open(mut self, path: &Path, format: Option<Format>) -> Result<Opened> {
         let in_file = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
         let source = self.source(path)?;
         let format = match format {
             Some(format) => format,
             None => Format::detect(&source).map_err(in_file)?,
         };
-        match format {
-            Format::Raw => Ok(Box::new(Raw::new(Box::new(source)))),
-            Format::Vhdx => Ok(Box::new(Vhdx::new(Box::new(source)).map_err(in_file)?)),
+        let disk: Box<dyn Disk> = match format {
+            Format::Raw => Box::new(Raw::new(Box::new(source))),
+            Format::Vhdx => Box::new(Vhdx::new(Box::new(source)).map_err(in_file)?),
             Format::Qcow2 => {
                 let header = Qcow2Header::read(&source).map_err(in_file)?;
                 let below = match &header.backing {
                     Some(backing) => Some(self.open_below(path, backing)?),
                     None => None,
                 };
-                Ok(Box::new(Qcow2::new(Box::new(source), header, below)))
+                Box::new(Qcow2::new(Box::new(source), header, below))
             }
-        }
+        };
+        Ok(Opened { format, disk })
     }
 
     fn open_below(mut self, above: &Path, backing: &Backing) -> Result<Box<dyn Disk>> {
@@ -68,7 +77,7 @@ impl Chain {
             return Err(in_file(Error::new(
                 ErrorKind::NotPermitted,
                 format!(
-                    "a part of the disk is in the backing file '{}'\n\
+                    "a part of the disk is in the backing file `{}`\n\
                      hint: --follow-backing reads it too: only where you trust whoever made the file, as it can name any",
                     backing.name
                 ),
@@ -78,7 +87,7 @@ impl Chain {
         let format = match &backing.format {
             Some(name) => Some(name.parse().map_err(|_| {
                 in_file(unsupported(format!(
-                    "a backing file of format '{name}' is not supported"
+                    "a backing file of format `{name}` is not supported"
                 )))
             })?),
             None => {
@@ -86,7 +95,7 @@ impl Chain {
                 None
             }
         };
-        self.open(&path, format)
+        Ok(self.open(&path, format)?.disk)
     }
 
     /// Opens a file: the first may be a block device too.
@@ -137,7 +146,7 @@ fn path_below(above: &Path, name: &str) -> Result<PathBuf> {
     let first = name.find(['/', ':']);
     if first.is_some_and(|at| name.as_bytes()[at] == b':') {
         return Err(unsupported(format!(
-            "the backing file '{name}' is an address of QEMU's own kind, which is not supported"
+            "the backing file `{name}` is an address of QEMU's own kind, which is not supported"
         )));
     }
     Ok(match above.parent() {

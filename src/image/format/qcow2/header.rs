@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::limits::{FILE_SIZE_MAX, QCOW2_L1_LEN_MAX};
 
 /// How a file begins.
-pub(in super::super) const MAGIC: [u8; 4] = *b"QFI\xfb";
+pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// Bytes of a header of version 2.
 const LEN_V2: u32 = 72;
 /// Bytes of a header of version 3 without what was added later.
@@ -210,9 +210,10 @@ impl Fixed<'_> {
         if offset == 0 {
             return Ok(None);
         }
+        let behind = (1_u64 << cluster_bits).min(source.size());
         let fits = offset
             .checked_add(u64::from(len))
-            .is_some_and(|end| end <= 1 << cluster_bits);
+            .is_some_and(|end| end <= behind);
         if len == 0 || len > NAME_LEN_MAX || !fits {
             return Err(damaged(format!(
                 "a backing file's name of {len} bytes at {offset}"

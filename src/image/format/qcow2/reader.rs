@@ -158,6 +158,19 @@ impl Qcow2 {
         }
     }
 
+    /// A run of at most `len` bytes in the file, which may have holes: clusters can be there before they are written to.
+    fn run_plain(&self, at: u64, len: u64) -> Result<Run> {
+        let end = at + len;
+        if at >= self.source.size() {
+            return Ok(zeros_until(end));
+        }
+        let run = self.source.run(at)?;
+        Ok(Run {
+            end: run.end.min(end),
+            ..run
+        })
+    }
+
     fn read_span(&mut self, place: Place, offset: u64, out: &mut [u8]) -> Result<()> {
         match place {
             Place::Below => read_below(self.backing.as_deref_mut(), offset, out),
@@ -188,11 +201,22 @@ impl Disk for Qcow2 {
     fn run(&mut self, offset: u64) -> Result<Run> {
         check_range(self.size(), offset, 1)?;
         let span = self.span(offset, self.size())?;
-        match (span.place, &mut self.backing) {
-            (Place::Below, Some(below)) => run_below(&mut **below, offset, span.end),
-            (place, _) => Ok(Run {
+        match span.place {
+            Place::Below => match &mut self.backing {
+                Some(below) => run_below(&mut **below, offset, span.end),
+                None => Ok(zeros_until(span.end)),
+            },
+            Place::Zeros => Ok(zeros_until(span.end)),
+            Place::Plain(host) => {
+                let at = host + offset % self.cluster_len();
+                self.run_plain(at, span.end - offset).map(|run| Run {
+                    end: offset + run.end - at,
+                    ..run
+                })
+            }
+            Place::Packed(_) => Ok(Run {
                 end: span.end,
-                is_zero: matches!(place, Place::Below | Place::Zeros),
+                is_zero: false,
             }),
         }
     }
@@ -219,9 +243,13 @@ fn read_padded(source: &dyn Source, offset: u64, out: &mut [u8]) -> Result<()> {
     }
 }
 
+fn zeros_until(end: u64) -> Run {
+    Run { end, is_zero: true }
+}
+
 fn run_below(below: &mut dyn Disk, offset: u64, end: u64) -> Result<Run> {
     if offset >= below.size() {
-        return Ok(Run { end, is_zero: true });
+        return Ok(zeros_until(end));
     }
     let run = below.run(offset)?;
     Ok(Run {

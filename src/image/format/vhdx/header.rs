@@ -7,7 +7,7 @@ use super::guids::{BAT, Guid, METADATA};
 use crate::error::Result;
 
 /// How a file begins.
-pub(in super::super) const SIGNATURE: [u8; 8] = *b"vhdxfile";
+pub(crate) const SIGNATURE: [u8; 8] = *b"vhdxfile";
 /// How a header begins.
 pub(super) const HEADER_SIGNATURE: [u8; 4] = *b"head";
 /// How a region table begins.
