@@ -12,4 +12,7 @@ mod list;
 mod rebase;
 mod remove;
 mod resize;
+mod files;
+mod formats;
+mod parsers;
 mod support;

@@ -70,8 +70,22 @@ fn file(input: &[u8]) -> Scattered {
 fn crc32c(bytes: &[u8], len: usize) -> u32 {
     let all = bytes.iter().copied().chain(std::iter::repeat(0)).take(len);
     !all.fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))
-        })
+        CRC_OF_BYTE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8)
     })
 }
+
+const CRC_OF_BYTE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};

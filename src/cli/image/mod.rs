@@ -1,12 +1,14 @@
 //! `okapi image`: disk images made, shown, compared, changed and removed.
 
+mod base;
 mod check;
 mod diff;
-mod list;
-mod resize;
-
-mod base;
+mod export;
 mod fleet;
+mod import;
+mod list;
+mod part;
+mod resize;
 
 use std::path::PathBuf;
 
@@ -35,6 +37,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Import(import::Arguments),
+    Export(export::Arguments),
     /// List the images, with what they take
     ///
     /// size is what a machine sees; private is the memory that removing the image would free, shared what others hold too.
@@ -128,6 +132,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     drive.flush()?;
     let mut client = drive.connect()?;
     match &arguments.command {
+        Command::Import(arguments) => return import::run(arguments, &drive),
+        Command::Export(arguments) => return export::run(arguments, &drive),
         Command::Ls { json } => return list::run(&mut client, *json),
         Command::Clone { base, name, fleet } => match name {
             Some(name) => client.clone_image(base, name)?,

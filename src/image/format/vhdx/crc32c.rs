@@ -24,21 +24,20 @@ const fn table() -> [u32; 256] {
 
 /// The checksum of a structure whose own checksum, four bytes at `field`, counts as zeros.
 pub(super) fn checksum(bytes: &[u8], field: usize) -> u32 {
-    let counted = bytes
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| match at >= field && at < field + 4 {
-            true => 0,
-            false => *byte,
-        });
-    !counted.fold(u32::MAX, |crc, byte| {
+    ![&bytes[..field], &[0; 4], &bytes[field + 4..]]
+        .into_iter()
+        .fold(u32::MAX, add)
+}
+
+fn add(crc: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(crc, |crc, byte| {
         TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::checksum;
+    use super::{add, checksum};
 
     #[test]
     fn the_checksum_is_that_of_the_standard() {
@@ -49,7 +48,7 @@ mod tests {
             (&[255; 32], 0x62a8_ab43),
             (&up, 0x46dd_794e),
         ] {
-            assert_eq!(checksum(bytes, bytes.len()), crc);
+            assert_eq!(!add(u32::MAX, bytes), crc);
         }
     }
 

@@ -1,0 +1,266 @@
+//! `okapi image export`: an image becomes a file of some format.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::super::mounts::{self, Mount};
+use super::super::outcome::{Failure, Outcome};
+use super::super::progress::Progress;
+use super::part::{Part, failed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Name;
+use crate::image::format::{
+    Disk, FileSource, Format, NamedBacking, Qcow2Writer, Raw, RawWriter, VhdxWriter, Writer, copy, open,
+};
+
+/// Write an image to a file: raw, qcow2 or vhdx
+///
+/// What is zeros is left out. The file gets its name when it is whole. An image that is in use is written as its bytes are
+/// when they are read: export a clone of it to have those of one moment.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The image
+    image: String,
+    /// The file to be made; - writes a raw disk to stdout
+    file: PathBuf,
+    /// raw, qcow2 or vhdx [default: what the name of FILE ends with, else raw]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Write only what differs from this image, in qcow2
+    ///
+    /// BASE is to be exported first, beside FILE: FILE names that file as its backing file.
+    #[arg(long, value_name = "BASE")]
+    backing: Option<String>,
+    /// The exported BASE as FILE is to name it: relative to the directory of FILE [default: BASE.qcow2]
+    #[arg(long, value_name = "PATH", requires = "backing")]
+    backing_file: Option<String>,
+    /// Replace FILE where it is there already
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, drive: &Mount) -> Outcome {
+    let format = arguments.format()?;
+    let mut disk = image_of(&drive.mountpoint, &arguments.image)?;
+    if arguments.is_stdout() {
+        return to_stdout(&mut disk);
+    }
+    let base = match &arguments.backing {
+        Some(base) => Some(arguments.base(base, image_of(&drive.mountpoint, base)?)?),
+        None => None,
+    };
+    let part = Part::create(&arguments.file, arguments.force)?;
+    to_file(&mut disk, base, format, &part.file).map_err(|error| in_file(&arguments.file, error))?;
+    part.finish(arguments.force)?;
+    Ok(())
+}
+
+/// The image below the new file's disk, and how that names it.
+struct Base {
+    disk: Raw,
+    backing: NamedBacking,
+}
+
+impl Arguments {
+    fn format(&self) -> Result<Format, Failure> {
+        let format = self.format.or_else(|| by_name(&self.file)).unwrap_or(Format::Raw);
+        if self.is_stdout() && format != Format::Raw {
+            return Err(Failure::Usage(format!(
+                "{format} cannot be written to a pipe, because its parts are written in any order\n\
+                 hint: name a file"
+            )));
+        }
+        if self.backing.is_some() && format != Format::Qcow2 {
+            return Err(Failure::Usage(format!(
+                "{format} knows no backing files here\nhint: --format qcow2 does"
+            )));
+        }
+        Ok(format)
+    }
+
+    fn is_stdout(&self) -> bool {
+        self.file == Path::new("-")
+    }
+
+    /// Checks that the backing file is there and may be the image, because a wrong one shows nonsense without a word.
+    fn base(&self, name: &str, disk: Raw) -> Result<Base, Failure> {
+        let file = self
+            .backing_file
+            .clone()
+            .unwrap_or_else(|| format!("{name}.qcow2"));
+        let format = by_name(Path::new(&file)).ok_or_else(|| {
+            Failure::Usage(format!(
+                "the format of the backing file '{file}' is not known\nhint: its name ends with .qcow2, .vhdx, .raw or .img"
+            ))
+        })?;
+        let path = self.file.parent().unwrap_or(Path::new("")).join(&file);
+        let exported = open(&path, Some(format), true).map_err(|error| {
+            let context = format!(
+                "the backing file that is to be named cannot be read: {error}\n\
+                 hint: export it first: okapi image export {name} {} --format {format}",
+                path.display()
+            );
+            Error::new(error.kind(), context)
+        })?;
+        let (size, wanted) = (exported.disk.size(), disk.size());
+        if size != wanted && size != wanted.next_multiple_of(512) {
+            return Err(Failure::failed(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "{} is a disk of {size} bytes, and the image {name} one of {wanted}: they are not the same\n\
+                     hint: export {name} there, or name its file with --backing-file",
+                    path.display()
+                ),
+            ));
+        }
+        let backing = NamedBacking { name: file, format };
+        Ok(Base { disk, backing })
+    }
+}
+
+/// The format that the name of a file tells.
+fn by_name(file: &Path) -> Option<Format> {
+    match file.extension()?.to_str()? {
+        "qcow2" => Some(Format::Qcow2),
+        "vhdx" => Some(Format::Vhdx),
+        "raw" | "img" => Some(Format::Raw),
+        _ => None,
+    }
+}
+
+fn image_of(mountpoint: &Path, name: &str) -> Result<Raw> {
+    let name = Name::new(name)?;
+    let path = mountpoint.join("images").join(name.as_str());
+    let missing = || {
+        let context =
+            format!("there is no image `{name}`\nhint: `okapi image ls` shows those that there are");
+        Error::new(ErrorKind::NotFound, context)
+    };
+    if !mounts::look_at(&path).is_ok_and(|metadata| metadata.is_file()) {
+        return Err(missing());
+    }
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = file
+        .open(&path)
+        .map_err(|source| failed("cannot open", &path, source))?;
+    Ok(Raw::new(Box::new(FileSource::new(file)?)))
+}
+
+fn to_file(disk: &mut Raw, base: Option<Base>, format: Format, file: &File) -> Result<()> {
+    let size = disk.size();
+    let (mut below, backing) = match base {
+        Some(base) => (Some(base.disk), Some(base.backing)),
+        None => (None, None),
+    };
+    let mut writer: Box<dyn Writer + '_> = match format {
+        Format::Raw => Box::new(RawWriter::new(file, size)),
+        Format::Qcow2 => Box::new(Qcow2Writer::new(file, size, backing)?),
+        Format::Vhdx => Box::new(VhdxWriter::new(file, size, random_ids()?)?),
+    };
+    let mut bar = Progress::new("exporting", size);
+    let below = below.as_mut().map(|below| below as &mut dyn Disk);
+    copy(disk, below, &mut *writer, &mut |done| {
+        bar.at(done);
+        Ok(())
+    })
+}
+
+fn to_stdout(disk: &mut Raw) -> Outcome {
+    let size = disk.size();
+    let mut writer = Stream {
+        out: io::stdout().lock(),
+        size,
+        at: 0,
+        is_closed: false,
+    };
+    let mut bar = Progress::new("exporting", size);
+    let copied = copy(disk, None, &mut writer, &mut |done| {
+        bar.at(done);
+        Ok(())
+    });
+    match copied {
+        Err(_) if writer.is_closed => Err(Failure::ClosedPipe),
+        copied => Ok(copied?),
+    }
+}
+
+/// A raw disk that is written from its start to its end, zeros and all.
+struct Stream<W: Write> {
+    out: W,
+    size: u64,
+    /// Bytes that were written.
+    at: u64,
+    /// Whether the reader has gone.
+    is_closed: bool,
+}
+
+impl<W: Write> Stream<W> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|source| {
+            self.is_closed = source.kind() == io::ErrorKind::BrokenPipe;
+            Error::new(ErrorKind::Corrupt, "cannot write to stdout").with_source(source)
+        })?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn zeros_until(&mut self, end: u64) -> Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        while self.at < end {
+            let len = (end - self.at).min(ZEROS.len() as u64) as usize;
+            self.put(&ZEROS[..len])?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Writer for Stream<W> {
+    fn unit(&self) -> usize {
+        4096
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.zeros_until(offset)?;
+        self.put(bytes)
+    }
+
+    fn zero(&mut self, _offset: u64, _len: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.zeros_until(self.size)?;
+        self.out
+            .flush()
+            .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot write to stdout").with_source(source))
+    }
+}
+
+fn random_ids() -> Result<[[u8; 16]; 3]> {
+    let mut ids = [[0; 16]; 3];
+    let path = Path::new("/dev/urandom");
+    File::open(path)
+        .and_then(|mut random| ids.iter_mut().try_for_each(|id| random.read_exact(id)))
+        .map_err(|source| failed("cannot read", path, source))?;
+    Ok(ids)
+}
+
+fn in_file(path: &Path, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NoSpace => Error::new(
+            ErrorKind::NoSpace,
+            format!(
+                "{}: {error}\nhint: free some there, or choose another place",
+                path.display()
+            ),
+        ),
+        kind => Error::new(kind, format!("{}: {error}", path.display())),
+    }
+}
