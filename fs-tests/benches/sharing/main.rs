@@ -1,10 +1,11 @@
 //! Shows what sharing saves, beside filesystems that share and one that does not: `cargo bench --bench sharing`, as
 //! root.
 //!
-//! Three tables: [`clones`] of an image, [`trees`] of small files, and [`sealing`] behind a writer.
+//! Four tables: [`clones`] of an image, a [`fleet`] of them, [`trees`] of small files, and [`sealing`] behind a writer.
 //! [`options::USAGE`] has the options.
 
 mod clones;
+mod fleet;
 mod gauge;
 mod options;
 mod sealing;
@@ -28,10 +29,14 @@ struct Table {
     make: fn(&Options, &mut Vec<String>) -> Result<Vec<String>, String>,
 }
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 4] = [
     Table {
         name: "clones",
         make: clones::tables,
+    },
+    Table {
+        name: "fleet",
+        make: fleet::tables,
     },
     Table {
         name: "trees",

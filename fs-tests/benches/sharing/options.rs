@@ -9,10 +9,10 @@ pub(crate) const USAGE: &str = "\
 usage: cargo bench --package fs-tests --bench sharing -- [OPTION...] [TABLE...]
 
 Shows what sharing saves on okapi, XFS with reflinks, qcow2 with backing files, and tmpfs, which shares nothing.
-Needs root. A TABLE is `clones`, `trees` or `sealing`; without any, all are made.
+Needs root. A TABLE is `clones`, `fleet`, `trees` or `sealing`; without any, all are made.
 
   --rounds N         how often everything is measured [3]
-  --clones N         clones of the image [254]
+  --clones N         clones of the image, and members of the fleet [254]
   --image N          length of the image in MiB [64]
   --contenders LIST  of the clones: names with commas between them [all that are installed]
   --mount OPTIONS    for `okapi mount`, with spaces between them [none]
