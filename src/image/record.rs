@@ -14,6 +14,9 @@ pub(crate) const IP: &[u8] = b"user.okapi.ip";
 /// The subnet of the fleet that the image belongs to, as text.
 pub(crate) const FLEET: &[u8] = b"user.okapi.fleet";
 
+/// Hash of what was burned in, by which a member of a fleet is known again.
+pub(crate) const BURNED: &[u8] = b"user.okapi.burned";
+
 /// Bytes of an address or a subnet as text, with room for a scope.
 const TEXT_MAX: usize = 128;
 

@@ -106,11 +106,16 @@ fn candidates(disk: &dyn ReadAt, only: Option<u32>) -> Result<Vec<Partition>> {
         start: 0,
         len: disk.size(),
     };
-    // Boot sectors of FAT are like a table's. What is wrong with the filesystem is said when it is looked into.
-    if only.is_none() && !matches!(filesystem(Part::whole(disk)), Ok(None)) {
+    // A filesystem comes first: its boot sector can look like a table. What is broken counts only where there is no table.
+    let first = filesystem(Part::whole(disk));
+    if only.is_none() && matches!(first, Ok(Some(_))) {
         return Ok(vec![whole]);
     }
-    let found = partitions(disk)?.unwrap_or_else(|| vec![whole]);
+    let found = match partitions(disk) {
+        Err(_) if first.is_err() => None,
+        found => found?,
+    };
+    let found = found.unwrap_or_else(|| vec![whole]);
     Ok(found
         .into_iter()
         .filter(|partition| only.is_none_or(|number| number == partition.number))

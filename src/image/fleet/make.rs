@@ -11,11 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::folder::{Folder, Held};
 use crate::image::manage::{Manager, NewImage, Patch, create_draft};
 use crate::image::name::Name;
-use crate::image::record::{Record, value};
+use crate::image::record::{BURNED, Record, value};
 use crate::vfs::{Caller, SetAttr, Vfs, WriteAt, XattrMode};
 
-/// Hash of what was burned into an image, by which a member is known again.
-const BURNED: &[u8] = b"user.okapi.burned";
 /// Names that are looked at between two looks into the directory.
 const NAMES_MAX: usize = 1024;
 
@@ -68,7 +66,7 @@ impl Manager<'_> {
 
         let mut made = Vec::new();
         if let Err(error) = self.make_pieces(&plan, &source, &missing, &mut made) {
-            self.remove(&made, true)?;
+            self.take_back(&made)?;
             return Err(error);
         }
         self.remove(&pruned, true)?;
@@ -136,6 +134,17 @@ impl Manager<'_> {
         let (fs, ino) = (image.fs(), image.attr.ino);
         fs.setxattr(Caller::default(), ino, BURNED, digest.as_bytes(), XattrMode::Set)
             .map_err(failed)
+    }
+
+    /// Removes what was made; somebody else may have removed some of it already.
+    fn take_back(&mut self, made: &[Name]) -> Result<()> {
+        for name in made {
+            match self.remove(std::slice::from_ref(name), true) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+        }
+        Ok(())
     }
 
     /// Members and their seed disks, none of which a client uses.

@@ -39,26 +39,24 @@ impl Seeds {
     pub(super) fn new(order: &SeedOrder, fleet: &Fleet, members: &[Member]) -> Result<Self> {
         let user_data = Text::parse(&order.user_data)?;
         fleet.check_text(&user_data)?;
-        let longest = match members.first() {
-            Some(first) if user_data.is_plain() => fleet.render(&user_data, first).len(),
-            // Padded, and in whole pages, so that its length is none of what differs.
-            _ => {
-                let lens = members
-                    .iter()
-                    .map(|member| fleet.render(&user_data, member).len());
-                lens.max().unwrap_or(0).next_multiple_of(PAGE_SIZE as usize)
+        let mut texts = members.iter().map(|member| fleet.render(&user_data, member));
+        let shared = match user_data.is_plain() {
+            true => texts.next().unwrap_or_default().into_bytes(),
+            // Room for the longest, in whole pages, so that its length is none of what differs.
+            false => {
+                let longest = texts.map(|text| text.len()).max().unwrap_or(0);
+                vec![b'\n'; longest.next_multiple_of(PAGE_SIZE as usize)]
             }
         };
-        if longest > SEED_USER_DATA_MAX {
+        if shared.len() > SEED_USER_DATA_MAX {
             return Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("user data of {longest} bytes is too long\nhint: at most {SEED_USER_DATA_MAX} bytes"),
+                format!(
+                    "user data of {} bytes is too long\nhint: at most {SEED_USER_DATA_MAX} bytes",
+                    shared.len()
+                ),
             ));
         }
-        let plain = match members.first() {
-            Some(first) if user_data.is_plain() => fleet.render(&user_data, first).into_bytes(),
-            _ => vec![b'\n'; longest],
-        };
         let disk = Disk::new([
             File {
                 name: "meta-data",
@@ -73,7 +71,7 @@ impl Seeds {
             File {
                 name: "user-data",
                 short: b"USER-D~1   ",
-                bytes: plain,
+                bytes: shared,
             },
         ]);
         Ok(Self { user_data, disk })
