@@ -6,6 +6,8 @@ use crate::image::burn::disk::{le16, le32};
 use crate::image::burn::locate::Place;
 
 const ENTRY_LEN: usize = 32;
+/// Bytes of a directory: 65,536 entries.
+pub(super) const DIRECTORY_MAX: u64 = 2 << 20;
 const LONG_NAME: u8 = 0x0F;
 const DIRECTORY: u8 = 0x10;
 const LABEL: u8 = 0x08;
@@ -36,30 +38,31 @@ impl Fat<'_> {
     pub(super) fn entry(&self, directory: &[Place], name: &str) -> Result<Option<Entry>> {
         let wanted = folded(name);
         let mut long = LongName::default();
-        for place in directory {
-            // Clusters and fixed roots are shorter than 2 MiB; chains of neighbours are read in pieces.
-            let mut done = 0;
-            while done < place.len {
-                let mut piece = vec![0; (place.len - done).min(64 << 10) as usize];
-                self.part.read(place.offset + done, &mut piece)?;
-                done += piece.len() as u64;
-                for raw in piece.chunks_exact(ENTRY_LEN) {
-                    match raw[0] {
-                        0 => return Ok(None),
-                        0xE5 => long = LongName::default(),
-                        _ if raw[11] & 0x3F == LONG_NAME => long.add(raw),
-                        _ if raw[11] & LABEL != 0 => long = LongName::default(),
-                        _ => {
-                            let whole = std::mem::take(&mut long).text(raw);
-                            if whole.as_deref() == Some(&wanted) || short_name(raw) == wanted {
-                                return Ok(Some(entry(raw)));
-                            }
-                        }
+        for raw in self.entries(directory)?.chunks_exact(ENTRY_LEN) {
+            match raw[0] {
+                0 => return Ok(None),
+                0xE5 => long = LongName::default(),
+                _ if raw[11] & 0x3F == LONG_NAME => long.add(raw),
+                _ if raw[11] & LABEL != 0 => long = LongName::default(),
+                _ => {
+                    let whole = std::mem::take(&mut long).text(raw);
+                    if whole.as_deref() == Some(&wanted) || short_name(raw) == wanted {
+                        return Ok(Some(entry(raw)));
                     }
                 }
             }
         }
         Ok(None)
+    }
+
+    fn entries(&self, directory: &[Place]) -> Result<Vec<u8>> {
+        let mut entries = Vec::new();
+        for place in directory {
+            let at = entries.len();
+            entries.resize(at + place.len as usize, 0);
+            self.part.read(place.offset, &mut entries[at..])?;
+        }
+        Ok(entries)
     }
 }
 
@@ -107,7 +110,7 @@ impl LongName {
 }
 
 /// The check that a long name has of its short one.
-pub(super) fn checksum(short: &[u8]) -> u8 {
+fn checksum(short: &[u8]) -> u8 {
     short
         .iter()
         .fold(0, |sum: u8, &byte| sum.rotate_right(1).wrapping_add(byte))

@@ -7,9 +7,9 @@ mod directory;
 use super::disk::Part;
 use super::locate::{Place, no_file, too_long};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{BURN_DIRECTORY_MAX, BURN_ROOM_MAX};
+use crate::limits::BURN_ROOM_MAX;
 use boot::Boot;
-use directory::Entry;
+use directory::{DIRECTORY_MAX, Entry};
 
 /// A filesystem whose boot sector is in order.
 pub(super) struct Fat<'d> {
@@ -72,7 +72,7 @@ impl<'d> Fat<'d> {
     fn directory(&self, cluster: u32) -> Result<Vec<Place>> {
         match cluster {
             0 => Err(damaged("a directory has no cluster")),
-            _ => self.chain(cluster, BURN_DIRECTORY_MAX),
+            _ => self.chain(cluster, DIRECTORY_MAX),
         }
     }
 }
