@@ -1,6 +1,6 @@
 //! A small NBD client that speaks the protocol in raw bytes, so that tests see what a server really sends.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Upper bound for an answer that should take milliseconds; that of an end may wait for a handshake's deadline.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes of replies that are read at a time.
+const READ_AHEAD: usize = 64 << 10;
+
 /// A connection in either family.
 trait Duplex: Read + Write + Send {}
 
@@ -16,7 +19,7 @@ impl<T: Read + Write + Send> Duplex for T {}
 
 /// A client, in its handshake or behind it.
 pub struct Client {
-    stream: Box<dyn Duplex>,
+    stream: BufReader<Box<dyn Duplex>>,
     structured: bool,
     cookie: u64,
 }
@@ -127,7 +130,7 @@ impl Client {
 
     fn greet(stream: impl Read + Write + Send + 'static) -> io::Result<Self> {
         let mut client = Self {
-            stream: Box::new(stream),
+            stream: BufReader::with_capacity(READ_AHEAD, Box::new(stream)),
             structured: false,
             cookie: 0,
         };
@@ -378,7 +381,7 @@ impl Client {
     /// # Errors
     /// Those of the connection.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.stream.get_mut().write_all(bytes)
     }
 
     /// Whether the server has closed the connection; waits for that or for bytes.
