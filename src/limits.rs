@@ -142,8 +142,8 @@ pub const CONTROL_SNAPSHOTS_MAX: usize = 1024;
 /// Seconds that a peer may take to send a message or to take an answer.
 pub const CONTROL_TIMEOUT_SECS: u64 = 10;
 
-/// Exports of one drive at a time: listeners for its images.
-pub const EXPORTS_MAX: usize = 16;
+/// Exports of one drive at a time: listeners for its images. Each virtual machine of a /24 can have one.
+pub const EXPORTS_MAX: usize = 256;
 /// Bytes that one NBD request reads or writes at most.
 pub const NBD_REQUEST_MAX: u32 = 32 << 20;
 /// Bytes of an NBD request that are moved at a time, and so what a connection's buffer grows to.
