@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Images;
 use crate::serve::control::{DeviceNumber, Export, ExportRequest, ListenAt, SocketFile};
@@ -24,6 +26,7 @@ struct Running<S> {
 
 impl Exporter {
     pub(super) fn start(&self, wanted: &ExportRequest) -> Result<Export> {
+        allow_descriptors();
         match wanted {
             ExportRequest::Nbd { listen, read_only } => self.start_nbd(listen, *read_only),
             ExportRequest::VhostUserBlk {
@@ -77,6 +80,19 @@ impl Exporter {
         };
         let address = format!("nbd+unix:///?socket={}", escaped(file.path()));
         Ok((Some(file), Listener::Unix(listener), address))
+    }
+}
+
+/// A virtual machine takes some twenty descriptors, and the usual bound is 1024: as many as the system grants are taken.
+fn allow_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let all = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        // Where that fails, clients are refused when they are too many.
+        let _ = setrlimit(Resource::Nofile, all);
     }
 }
 

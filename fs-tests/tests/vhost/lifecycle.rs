@@ -211,6 +211,27 @@ fn an_image_made_shorter_reads_as_zeros_behind_its_end_and_grows_again() {
 }
 
 #[test]
+fn a_low_bound_on_open_files_does_not_stop_machines() {
+    let drive = drive_with(1 << 20);
+    run(Command::new("prlimit")
+        .args(["--nofile=40:4096", "--pid"])
+        .arg(drive.pid().to_string()));
+    let exports: Vec<_> = (0..20)
+        .map(|_| Export::vhost(&drive, "disk", &["--queues", "1"]))
+        .collect();
+    let mut machines: Vec<_> = exports
+        .iter()
+        .map(|export| Machine::connect(&export.socket(), 1))
+        .collect();
+    for (seed, machine) in (0..).zip(&mut machines) {
+        machine.write(0, 0, &pattern(seed, 4096));
+    }
+    for machine in &mut machines {
+        assert_eq!(machine.read(0, 0, 4096), pattern(19, 4096));
+    }
+}
+
+#[test]
 fn an_exported_drive_is_in_use() {
     let drive = drive_with(1 << 20);
     let export = Export::vhost(&drive, "disk", &[]);

@@ -105,3 +105,36 @@ pub(super) fn read(capacity: u64, queues: u16, offset: u32, size: u32) -> Vec<u8
     let end = start.saturating_add(size as usize);
     space.get(start..end).unwrap_or_default().to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_that_of_the_specification() {
+        assert_eq!(size_of::<Config>(), 60);
+        let whole = read(0x1122_3344_5566, 7, 0, 256);
+        assert_eq!(whole[..8], 0x1122_3344_5566_u64.to_le_bytes());
+        assert_eq!(whole[12..16], VHOST_SEGMENTS_MAX.to_le_bytes());
+        assert_eq!((&whole[20..24], whole[24]), (&512_u32.to_le_bytes()[..], 3));
+        assert_eq!((&whole[34..36], whole[56]), (&7_u16.to_le_bytes()[..], 1));
+        assert!(whole[60..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_lies_outside_of_it() {
+        assert_eq!(read(1, 1, 200, 56).len(), 56);
+        for (offset, size) in [(200, 57), (256, 1), (u32::MAX, u32::MAX), (0, 257)] {
+            assert!(read(1, 1, offset, size).is_empty(), "{size} at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_changes_offers_none() {
+        let changing = 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
+        assert_eq!(features(true) & changing, 0);
+        assert_eq!(features(false) & changing, changing);
+        assert_ne!(features(true) & 1 << VIRTIO_BLK_F_RO, 0);
+        assert_eq!(features(false) & 1 << VIRTIO_BLK_F_RO, 0);
+    }
+}
