@@ -1,9 +1,7 @@
 //! Virtual machines that boot from images: QEMU without hardware acceleration, and a small Linux (`scripts/guest`).
 
-use std::fs::{self, File};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -39,21 +37,6 @@ impl Parts {
     /// The disk that guests are cloned from: ext4, 64 MiB.
     pub fn base(&self) -> PathBuf {
         self.directory.join("base.img")
-    }
-
-    /// Writes an address and so on into a copy of the base: one block of 4096 bytes.
-    ///
-    /// # Panics
-    /// Where the image cannot be changed.
-    pub fn burn(&self, image: &Path, identity: &Identity) {
-        let block = fs::read_to_string(self.directory.join("net.block")).expect("the guest is whole");
-        let block: u64 = block.parse().expect("the number of a block");
-        let Identity { ip, dns, host } = identity;
-        let mut bytes = format!("IP={ip}\nDNS={dns}\nHOST={host}\n").into_bytes();
-        bytes.resize(4096, b'\n');
-        let file = File::options().write(true).open(image).expect("the image exists");
-        file.write_all_at(&bytes, block * 4096)
-            .expect("the drive has room");
     }
 }
 

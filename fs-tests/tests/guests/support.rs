@@ -1,4 +1,4 @@
-//! A drive with clones of the guest's disk, an address burned into each.
+//! A drive with a fleet of the guest's disk, an address burned into each.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use fs_tests::harness::{Drive, Place, binary, run};
 
 /// Numbers of clones in a /24: low, in the middle, at a power of two, and the last.
 pub(crate) const FLEET: [u32; 4] = [3, 77, 128, 254];
+
+const DNS: &str = "1.1.1.1,8.8.8.8";
 
 pub(crate) struct Fleet {
     pub(crate) drive: Drive,
@@ -36,12 +38,21 @@ impl Fleet {
             parts,
             _turn: turn,
         };
-        for number in FLEET {
-            let image = fleet.image(number);
-            fs::copy(images.join("base"), &image).unwrap();
-            fleet.parts.burn(&image, &Self::identity(number));
-        }
+        fleet.clone_base();
         fleet
+    }
+
+    /// An image for each address of a /24.
+    fn clone_base(&self) {
+        let template = self.drive.path().join("net.template");
+        fs::write(&template, "IP={ip}\nDNS={dns}\nHOST={host}\n").unwrap();
+        let template = format!("etc/okapi/net={}", template.display());
+        let fleet = ["--subnet", "10.0.0.0/24", "--dns", DNS, "--host", "vm-{n}"];
+        let mut clone = Command::new(binary());
+        clone
+            .args(["image", "clone", "base", "--mount"])
+            .arg(self.drive.path());
+        run(clone.args(fleet).args(["--template", &template]));
     }
 
     pub(crate) fn name(number: u32) -> String {
@@ -51,7 +62,7 @@ impl Fleet {
     pub(crate) fn identity(number: u32) -> Identity {
         Identity {
             ip: format!("10.0.0.{number}"),
-            dns: format!("10.0.1.{number}"),
+            dns: DNS.into(),
             host: Self::name(number),
         }
     }
