@@ -226,6 +226,7 @@ const _: () = {
     assert!(CONTROL_PAYLOAD_MAX >= BLOCK_SIZE_MAX as usize);
     assert!(CONTROL_HEADER_MAX >= CONTROL_KEYS_MAX * 64);
     assert!(CONTROL_HEADER_MAX >= CONTROL_SNAPSHOTS_MAX * (SNAPSHOT_NAME_MAX + 256));
+    assert!(COPY_PIECE.is_multiple_of(64 << 10) && COPY_PIECE.is_multiple_of(PAGE_SIZE as usize));
     assert!(NBD_HANDSHAKES_MAX < NBD_CONNECTIONS_MAX);
     assert!(NBD_PIECE_MAX >= NBD_READ_AHEAD && NBD_PIECE_MAX <= NBD_REQUEST_MAX as usize);
     assert!(NBD_HOLE_STEP.is_power_of_two() && NBD_PIECE_MAX.is_multiple_of(NBD_HOLE_STEP as usize));

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_tests::harness::{Drive, run};
@@ -179,7 +179,7 @@ fn a_chain_of_backing_files_is_followed_where_that_is_wanted() {
             qemu_img(&[
                 "create", "-q", "-f", "qcow2", "-b", below, "-F", format, "-o", options, &path, &size,
             ]);
-            run(std::process::Command::new("qemu-io").args(["-f", "qcow2"]).args([
+            run(Command::new("qemu-io").args(["-f", "qcow2"]).args([
                 "-c",
                 "write -P 9 1M 70k",
                 "-c",
@@ -513,55 +513,51 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Starts an import that waits for its input, and ends it by a signal.
-fn interrupted(drive: &Drive, signal: Signal) -> Option<i32> {
-    let mut import = command(drive, &["import", "-", "--name", "i"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+/// Starts an import of `i` that waits for more input.
+fn waiting_import(drive: &Drive, mut import: Command) -> (Child, ChildStdin) {
+    let mut import = import.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = import.stdin.take().unwrap();
     stdin.write_all(&pattern(1, 3 << 20)).unwrap();
     until("the image is made aside", || !listing(drive).is_empty());
     assert!(!path(drive, "i").exists(), "nobody sees it yet");
-    kill(Pid::from_raw(import.id().cast_signed()), signal).unwrap();
+    (import, stdin)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+/// Ends an import by a signal, and tells its exit code.
+fn interrupted(drive: &Drive, by: Signal) -> Option<i32> {
+    let (mut import, _stdin) = waiting_import(drive, command(drive, &["import", "-", "--name", "i"]));
+    signal(&import, by);
     import.wait().unwrap().code()
 }
 
 #[test]
-fn what_a_killed_import_has_left_goes_with_the_next_one() {
+fn an_import_under_nohup_goes_on() {
     let drive = drive();
-    assert_eq!(interrupted(&drive, Signal::SIGKILL), None);
-    assert_eq!(listing(&drive).len(), 1);
-    fs::write(path(&drive, ".12-0.part.mine"), "mine").unwrap();
-    // One that is at work keeps its file.
-    let mut working = command(&drive, &["import", "-", "--name", "w"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = working.stdin.take().unwrap();
-    stdin.write_all(b"bytes").unwrap();
-    until("the killed one's file has gone", || {
-        listing(&drive)
-            .iter()
-            .any(|name| name.starts_with(&format!(".{}-", working.id())))
-    });
-    let raw = path(&drive, ".12-0.part.mine");
-    image(&drive, &["import", raw.to_str().unwrap(), "--name", "i"]);
+    let import = command(&drive, &["import", "-", "--name", "i"]);
+    let mut bash = Command::new("bash");
+    bash.args(["-c", r#"trap '' HUP; exec "$@""#, "bash"])
+        .arg(import.get_program())
+        .args(import.get_args());
+    let (mut import, stdin) = waiting_import(&drive, bash);
+    signal(&import, Signal::SIGHUP);
     drop(stdin);
-    assert!(working.wait().unwrap().success());
-    assert_eq!(listing(&drive), [".12-0.part.mine", "i", "w"]);
-    assert_eq!(fs::read(path(&drive, "w")).unwrap(), b"bytes");
+    assert!(import.wait().unwrap().success());
+    assert!(fs::read(path(&drive, "i")).unwrap() == pattern(1, 3 << 20));
 }
 
 #[test]
 fn an_import_that_is_interrupted_leaves_nothing() {
     let drive = drive();
-    for (signal, code) in [
+    for (by, code) in [
         (Signal::SIGINT, 130),
         (Signal::SIGTERM, 143),
         (Signal::SIGHUP, 129),
     ] {
-        assert_eq!(interrupted(&drive, signal), Some(code));
+        assert_eq!(interrupted(&drive, by), Some(code));
         assert!(listing(&drive).is_empty());
     }
 }

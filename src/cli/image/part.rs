@@ -37,7 +37,8 @@ impl Part {
         let signals = blocked_signals()?;
         for number in 0..TRIES {
             let aside = directory.join(format!(".{}-{number}.part", std::process::id()));
-            if let Some(file) = create_locked(&aside)? {
+            let made = create_locked(&aside);
+            if let Some(file) = made.map_err(|source| failed("cannot make a file in", directory, source))? {
                 remove_on(signals, aside.clone())?;
                 let name = name.to_path_buf();
                 return Ok(Self { file, aside, name });
@@ -114,20 +115,19 @@ fn is_part_name(name: &str) -> bool {
 }
 
 /// Makes a file and locks it; `None` where there is one, or somebody swept it before it was locked.
-fn create_locked(aside: &Path) -> Result<Option<File>> {
-    let unmade = |source| failed("cannot make", aside, source);
+fn create_locked(aside: &Path) -> io::Result<Option<File>> {
     let mut options = File::options();
     options.read(true).write(true).create_new(true);
     let file = match options.open(aside) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-        made => made.map_err(unmade)?,
+        made => made?,
     };
     // Where a filesystem knows no locks nobody can sweep either.
     let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
     if locked == Err(rustix::io::Errno::WOULDBLOCK) {
         return Ok(None);
     }
-    let links = file.metadata().map_err(unmade)?.nlink();
+    let links = file.metadata()?.nlink();
     Ok((links > 0).then_some(file))
 }
 
@@ -168,12 +168,23 @@ pub(super) fn failed(what: &str, path: &Path, source: io::Error) -> Error {
     Error::new(kind, format!("{what} {}", path.display())).with_source(source)
 }
 
+/// Those that would end the process; what nohup(1) or a shell has it ignore, it goes on ignoring.
 fn blocked_signals() -> Result<SigSet> {
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let ignored = fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_of(&status));
+    let ending = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let heeded = |signal: &Signal| ignored >> (*signal as i32 - 1) & 1 == 0;
+    let signals = SigSet::from_iter(ending.into_iter().filter(heeded));
     signals
         .thread_block()
         .map_err(|source| Error::new(ErrorKind::NotPermitted, "cannot block signals").with_source(source))?;
     Ok(signals)
+}
+
+/// The line `SigIgn: 0000000000001000` of proc_pid_status(5): a bit for each signal from the first on.
+fn ignored_of(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Removes a file and ends the process at a signal, also where the rest of it waits for a pipe.
@@ -194,7 +205,7 @@ fn remove_on(signals: SigSet, aside: PathBuf) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_part_name;
+    use super::{ignored_of, is_part_name};
 
     #[test]
     fn unfinished_files_are_told_by_their_names() {
@@ -210,5 +221,13 @@ mod tests {
         ] {
             assert!(!is_part_name(name), "{name}");
         }
+    }
+    #[test]
+    fn ignored_signals_are_read_from_the_status() {
+        assert_eq!(
+            ignored_of("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"),
+            0x1001
+        );
+        assert_eq!(ignored_of("Name:\tx\n"), 0);
     }
 }
