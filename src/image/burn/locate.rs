@@ -1,29 +1,13 @@
 //! Finds the bytes of a file on a disk, through its partitions and filesystems.
 
-use serde::{Deserialize, Serialize};
-
 use super::disk::{Part, ReadAt};
 use super::ext4::Ext4;
 use super::fat::Fat;
-use super::partition::{Partition, partitions};
+use super::partition::Partition;
+use super::place::Place;
+use super::table::partitions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{BURN_PATH_MAX, BURN_ROOM_MAX};
-
-/// Bytes one after the other on a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// Offset of the first.
-    pub offset: u64,
-    /// How many.
-    pub len: u64,
-}
-
-impl Place {
-    /// One past the last byte, where that is a number.
-    pub fn end(self) -> Option<u64> {
-        self.offset.checked_add(self.len)
-    }
-}
+use crate::limits::BURN_PATH_MAX;
 
 /// A file that is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -155,22 +139,6 @@ fn filesystem(part: Part<'_>) -> Result<Option<Filesystem<'_>>> {
 fn is_btrfs(part: Part<'_>) -> bool {
     part.bytes::<8>((64 << 10) + 64)
         .is_ok_and(|magic| &magic == b"_BHRfS_M")
-}
-
-/// A filesystem does not have a file.
-pub(super) fn no_file(path: &str) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("there is no {path} in the base\nhint: paths begin at the root of its filesystem"),
-    )
-}
-
-/// A file is longer than what is burned.
-pub(super) fn too_long(path: &str, size: u64) -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        format!("{path} has {size} bytes in the base\nhint: burn a file of at most {BURN_ROOM_MAX} bytes"),
-    )
 }
 
 fn ambiguous(path: &str, one: u32, other: u32) -> Error {

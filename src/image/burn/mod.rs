@@ -11,9 +11,13 @@ mod gpt;
 mod locate;
 mod mbr;
 mod partition;
+mod place;
+mod table;
 mod token;
 
 pub use disk::ReadAt;
-pub use locate::{Place, Wanted, locate};
-pub use partition::{Partition, partitions};
+pub use locate::{Wanted, locate};
+pub use partition::Partition;
+pub use place::Place;
+pub use table::partitions;
 pub use token::find_tokens;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::burn::{Prepared, prepare};
-use super::members::{Fleet, Member};
+use super::members::{Fleet, Member, seed_name};
 use super::request::{FleetReply, FleetRequest};
-use super::seed::{Seeds, seed_name};
+use super::seed::Seeds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::folder::{Folder, Held};
 use crate::image::manage::{Manager, NewImage, Patch, create_draft};

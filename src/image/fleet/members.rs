@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::request::Order;
-use super::seed::seed_name;
+use super::order::Order;
 use super::subnet::{Numbers, Subnet, bits_of};
 use super::text::{Slot, Text};
 use crate::error::{Error, ErrorKind, Result};
@@ -213,6 +212,14 @@ impl Fleet {
         let hash = blake3::hash(format!("{}\0{name}", self.subnet).as_bytes());
         hash.to_hex()[..32].to_owned()
     }
+}
+
+/// The name of a member's seed disk.
+///
+/// # Errors
+/// `NameTooLong`.
+pub(super) fn seed_name(name: &Name) -> Result<Name> {
+    Name::new(&format!("{name}-seed.img"))
 }
 
 /// `02:00` and the address of IPv4; or `06`, three bytes of the hash of all but the last two bytes of the address of IPv6,

@@ -12,6 +12,7 @@
 mod burn;
 mod make;
 mod members;
+mod order;
 mod request;
 mod seed;
 mod subnet;
@@ -19,6 +20,7 @@ mod text;
 
 pub use burn::{Burn, Padding};
 pub use members::{Fleet, Member};
-pub use request::{FleetReply, FleetRequest, Order, SeedOrder};
+pub use order::{Order, SeedOrder};
+pub use request::{FleetReply, FleetRequest};
 pub use subnet::Subnet;
 pub use text::Text;

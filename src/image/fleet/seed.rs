@@ -3,11 +3,10 @@
 mod fat;
 
 use super::members::{Fleet, Member};
-use super::request::SeedOrder;
+use super::order::SeedOrder;
 use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manage::Patch;
-use crate::image::name::Name;
 use crate::limits::{PAGE_SIZE, SEED_USER_DATA_MAX};
 use fat::{Disk, File};
 
@@ -21,14 +20,6 @@ const USER_DATA: usize = 2;
 pub(super) struct Seeds {
     user_data: Text,
     disk: Disk,
-}
-
-/// The name of a member's seed disk.
-///
-/// # Errors
-/// `NameTooLong`.
-pub(super) fn seed_name(name: &Name) -> Result<Name> {
-    Name::new(&format!("{name}-seed.img"))
 }
 
 impl Seeds {

@@ -1,7 +1,8 @@
 //! Entries of directories, and targets of symbolic links.
 
+use super::damage::damaged;
 use super::inode::{Inode, Kind};
-use super::{Ext4, damaged};
+use super::volume::Ext4;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
 use crate::limits::{BURN_DIRECTORY_MAX, SYMLINK_MAX};

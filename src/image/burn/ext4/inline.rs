@@ -1,7 +1,8 @@
 //! What is so short that it lies in its inode: in the place of the map of blocks, and in an extended attribute.
 
+use super::damage::damaged;
 use super::inode::Inode;
-use super::{Ext4, damaged};
+use super::volume::Ext4;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
 

@@ -1,6 +1,7 @@
 //! Inodes: what they are, and the flags that say how their bytes are held.
 
-use super::{Ext4, damaged};
+use super::damage::damaged;
+use super::volume::Ext4;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::burn::disk::{le16, le32};
 

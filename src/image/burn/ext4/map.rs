@@ -1,7 +1,8 @@
 //! Which blocks of the filesystem hold a file: trees of extents, and the older maps of single blocks.
 
+use super::damage::damaged;
 use super::inode::{Inode, MAP_LEN};
-use super::{Ext4, damaged};
+use super::volume::Ext4;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
 

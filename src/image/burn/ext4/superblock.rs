@@ -1,6 +1,6 @@
 //! The superblock: the filesystem's measures, and the features that a reader must know.
 
-use super::damaged;
+use super::damage::damaged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::burn::checksum::CRC32C;
 use crate::image::burn::disk::{Part, le16, le32};

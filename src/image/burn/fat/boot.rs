@@ -1,9 +1,9 @@
 //! The boot sector: where the tables, the root directory and the clusters are.
 
-use super::damaged;
+use super::damage::damaged;
 use crate::error::Result;
 use crate::image::burn::disk::{Part, le16, le32};
-use crate::image::burn::locate::Place;
+use crate::image::burn::place::Place;
 
 const LEN: usize = 512;
 /// Clusters from which on a filesystem is FAT16, and FAT32.

@@ -1,10 +1,11 @@
 //! Chains of clusters.
 
 use super::boot::Width;
-use super::{Fat, damaged};
+use super::damage::damaged;
+use super::volume::Fat;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
-use crate::image::burn::locate::Place;
+use crate::image::burn::place::Place;
 
 impl Fat<'_> {
     /// The first `len` bytes of a chain, or all of it where that is shorter and it is a directory's: from the filesystem's

@@ -1,9 +1,9 @@
 //! Entries of directories: names of eight and three bytes, and long ones in front of them.
 
-use super::Fat;
+use super::volume::Fat;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
-use crate::image::burn::locate::Place;
+use crate::image::burn::place::Place;
 
 const ENTRY_LEN: usize = 32;
 /// Bytes of a directory: 65,536 entries.
