@@ -24,10 +24,10 @@ impl Name {
                 name.len()
             );
             return Err(Error::new(ErrorKind::NameTooLong, context));
-        } else if name.starts_with('.') {
-            "files whose names begin with a dot are no images\nhint: leave the dot out"
         } else if name.contains('/') {
             "images are in one directory\nhint: leave out the slash, and what is before it"
+        } else if name.starts_with('.') {
+            "files whose names begin with a dot are no images\nhint: leave the dot out"
         } else if name.chars().any(char::is_control) {
             "it has control characters\nhint: leave them out"
         } else {
