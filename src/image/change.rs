@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::folder::{Folder, Held};
-use super::manage::Manager;
+use super::manage::{Manager, without_room};
 use super::name::Name;
 use super::record::Record;
 use crate::error::{Error, ErrorKind, Result};
@@ -64,7 +64,11 @@ impl Manager<'_> {
         for name in names {
             let folder = self.folder(name)?;
             let (dir, entry) = (folder.ino, folder.outdated_entry(name.as_bytes()));
-            folder.fs.unlink(dir, name.as_bytes())?;
+            match folder.fs.unlink(dir, name.as_bytes()) {
+                // Somebody else was faster.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed?,
+            }
             self.outdated.extend([Outdated::Inode(dir), entry]);
         }
         Ok(())
@@ -107,14 +111,15 @@ impl Manager<'_> {
             end: size,
         };
         let (fs, ino) = (folder.fs, image.attr.ino);
-        let shared = fs.share_pages(source.attr.ino, ino, rest)?;
+        let no_room = |error| without_room(error, || format!("cannot rebase `{name}`, which stays as it is"));
+        let shared = fs.share_pages(source.attr.ino, ino, rest).map_err(no_room)?;
         let next = (shared.end < size).then_some(shared.end);
         if next.is_none() {
             let record = Record {
                 base: Some(base.clone()),
                 ..Record::read(fs, ino)?
             };
-            record.write(fs, ino)?;
+            record.write(fs, ino).map_err(no_room)?;
             self.outdated.push(Outdated::Attributes(ino));
         }
         Ok(Rebased {

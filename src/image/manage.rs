@@ -74,6 +74,7 @@ impl<'m> Manager<'m> {
         };
         let source = folder.get(base)?;
         self.make_from(&source, Some(base), new)
+            .map_err(|error| without_room(error, || format!("cannot make `{}`", new.name)))
     }
 
     /// The same of a file that was looked up in the directory; `base` is its name, where it is an image.
@@ -185,6 +186,17 @@ fn publish(folder: &Folder<'_>, temporary: &[u8], name: &Name) -> Result<()> {
             ErrorKind::Exists => taken(name),
             _ => error,
         })
+}
+
+/// Says what could not be done for want of memory, and the cure; other errors stay.
+pub(super) fn without_room(error: Error, what: impl FnOnce() -> String) -> Error {
+    match error.kind() {
+        kind @ (ErrorKind::NoSpace | ErrorKind::QuotaExceeded) => {
+            let cure = "remove files or snapshots, or mount with a larger --size";
+            Error::new(kind, format!("{}: {error}\nhint: {cure}", what()))
+        }
+        _ => error,
+    }
 }
 
 fn taken(name: &Name) -> Error {

@@ -133,7 +133,12 @@ fn a_full_drive_takes_no_part_of_a_clone() {
     let drive = drive_with(&["--size", "64M", "--dedup", "off", "--inodes", "3"]);
     fs::write(path(&drive, "base"), pattern(1, 1 << 20)).unwrap();
     let before = drive.stat();
-    fails(&drive, &["clone", "base", "a"], 1, &["3 inodes"]);
+    fails(
+        &drive,
+        &["clone", "base", "a"],
+        1,
+        &["cannot make `a`", "3 inodes", "hint: remove"],
+    );
     assert_eq!(listing(&drive), ["base"]);
     assert_eq!(drive.stat()["metadata_bytes"], before["metadata_bytes"]);
 }

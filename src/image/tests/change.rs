@@ -190,3 +190,27 @@ fn a_base_that_is_a_clone_of_the_image_is_refused() {
     drive.set_xattr("base", "user.okapi.base", b"child");
     rebase(&drive, "grandchild", "base").expect("it is not part of the circle");
 }
+
+#[test]
+fn without_memory_for_the_record_an_image_keeps_its_base() {
+    let drive = Drive::new(16 << 20);
+    drive.clone("base", "vm");
+    drive.write("vm", 0, &vec![7; SIZE as usize]);
+    drive
+        .manage(|manager| manager.commit(&name("vm")))
+        .expect("it has a base");
+    let bytes = drive.bytes("vm");
+    let namespace = drive.grid.namespace("drive").expect("it was made");
+    let usage = namespace.usage();
+    namespace.set_quota(Some(usage.held_bytes + usage.metadata_bytes));
+    let error = rebase(&drive, "vm", "base").expect_err("nothing is equal, so nothing was freed");
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    let text = error.to_string();
+    assert!(
+        text.contains("cannot rebase `vm`") && text.contains("\nhint: "),
+        "{text}"
+    );
+    assert_eq!(drive.record("vm"), Record::default());
+    assert_eq!(drive.bytes("vm"), bytes);
+    namespace.set_quota(None);
+}
