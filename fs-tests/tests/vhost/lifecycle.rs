@@ -39,7 +39,7 @@ fn fails(command: &mut Command, code: i32, words: &[&str]) {
 fn a_machine_that_left_can_come_back() {
     let drive = drive_with(1 << 20);
     let export = Export::vhost(&drive, "disk", &["--queues", "2"]);
-    let threads = || thread_count(drive.pid());
+    let threads = || count_threads(drive.pid(), &["vhost", "vring"]);
     let files = || fs::read_dir(format!("/proc/{}/fd", drive.pid())).unwrap().count();
     let mut machine = Machine::connect(&export.socket(), 2);
     let busy = (threads(), files());
@@ -49,11 +49,18 @@ fn a_machine_that_left_can_come_back() {
         machine = Machine::connect(&export.socket(), 2);
         assert_eq!(machine.read(1, 0, 4096), pattern(seed, 4096));
     }
-    assert_eq!((threads(), files()), busy, "nothing is left of those before");
+    eventually("nothing is left of those before", || (threads(), files()) == busy);
 }
 
-fn thread_count(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+/// Threads of a process whose names begin with one of these.
+fn count_threads(pid: u32, names: &[&str]) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let comms = tasks
+        .flatten()
+        .flat_map(|task| fs::read_to_string(task.path().join("comm")));
+    comms
+        .filter(|comm| names.iter().any(|name| comm.starts_with(name)))
+        .count()
 }
 
 #[test]
@@ -87,16 +94,10 @@ fn an_export_ends_with_its_command_and_takes_its_socket_along() {
     }
     let idle = Export::vhost(&drive, "disk", &[]);
     assert!(idle.stop().success(), "also where nobody is connected");
-    eventually("no thread stays", || !has_thread(drive.pid(), "vhost"));
+    eventually("no thread stays", || {
+        count_threads(drive.pid(), &["vhost", "vring"]) == 0
+    });
     drive.unmount();
-}
-
-fn has_thread(pid: u32, name: &str) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks.flatten().any(|task| {
-        let named = fs::read_to_string(task.path().join("comm"));
-        named.is_ok_and(|comm| comm.starts_with(name))
-    })
 }
 
 #[test]
@@ -194,6 +195,23 @@ fn each_machine_gets_what_has_the_name_by_then() {
     let mut machine = Machine::connect(&export.socket(), 1);
     let answer = machine.request(0, kind::IN, (1 << 20) / 512, Data::In(512));
     assert_eq!(answer.status, status::OK, "it is longer than the old one");
+}
+
+#[test]
+fn an_image_is_in_use_while_a_machine_is_connected() {
+    let drive = drive_with(1 << 20);
+    let export = Export::vhost(&drive, "disk", &[]);
+    let remove = || {
+        let mut command = Command::new(binary());
+        command.args(["image", "rm", "disk", "--mount"]).arg(drive.path());
+        command
+    };
+    let machine = Machine::connect(&export.socket(), 1);
+    fails(&mut remove(), 1, &["`disk` is in use"]);
+    drop(machine);
+    eventually("it can be removed", || {
+        remove().output().unwrap().status.success()
+    });
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use tracing::{debug, warn};
 use vhost::vhost_user::Listener;
 use vhost_user_backend::{ShutdownHandle, VhostUserDaemon};
@@ -114,7 +115,7 @@ impl Shared {
     /// `false` where the export ends.
     fn wait_for_client(&self) -> bool {
         let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
-        let _ = poll(&mut ready, None);
+        while poll(&mut ready, None) == Err(Errno::INTR) {}
         !self.closing.load(Ordering::Acquire)
     }
 
