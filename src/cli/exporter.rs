@@ -83,7 +83,8 @@ impl Exporter {
     }
 }
 
-/// A virtual machine takes some twenty descriptors, and the usual bound is 1024: as many as the system grants are taken.
+/// A virtual machine takes 13 descriptors, more with several queues, and the usual bound is 1024: as many as the system
+/// grants are taken.
 fn allow_descriptors() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
