@@ -197,6 +197,8 @@ impl Place for Drive {
 impl Drop for Drive {
     fn drop(&mut self) {
         if let Ok(Some(_)) = self.daemon.try_wait() {
+            // one that was killed has left its mount
+            let _ = umount2(self.dir.path(), MntFlags::MNT_DETACH);
             return;
         }
         let is_in_order = !std::thread::panicking() && is_fuse(self.path());
