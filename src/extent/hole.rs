@@ -107,17 +107,11 @@ impl Content {
         if offset >= self.len {
             return None;
         }
-        let mut hole = match self.map.at_or_before(offset) {
+        let behind = match self.map.at_or_before(offset) {
             Some(extent) => extent.page_end().max(offset),
             None => offset,
         };
-        for extent in self.map.iter_from(hole) {
-            if extent.start > hole || hole >= self.len {
-                break;
-            }
-            hole = extent.page_end();
-        }
-        Some(hole.min(self.len))
+        Some(self.map.covered_until(behind).min(self.len))
     }
 
     /// Fills the holes of a range with zeros, or changes nothing. Returns what was filled.

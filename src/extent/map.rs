@@ -84,6 +84,17 @@ impl Map {
         self.at_or_before(offset).filter(|extent| extent.end() > offset)
     }
 
+    /// Where the pages with memory end that begin at `from`, which is the end of an extent's pages or lies in none;
+    /// `from` itself where none begin there.
+    pub(super) fn covered_until(&self, from: u64) -> u64 {
+        match self {
+            Self::One(extent) if extent.start == from => extent.page_end(),
+            Self::Empty | Self::One(_) => from,
+            Self::Tree(root) => root.covered_until(from, u64::MAX),
+            Self::Over(overlay) => overlay.covered_until(from),
+        }
+    }
+
     /// Extents that start at `offset` or behind, ascending.
     pub(super) fn iter_from(&self, offset: u64) -> Iter<'_> {
         let (tree, run, own): (_, &[Extent], &[Extent]) = match self {

@@ -1,6 +1,8 @@
 //! A node of the extent map: a B+-tree whose nodes are shared between maps and copied on write.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::run::Extent;
 use crate::grid::Charge;
@@ -21,10 +23,19 @@ const MERGED_MAX: usize = NODE_MAX - NODE_MIN;
 /// 2. All leaves of a tree are equally deep.
 /// 3. A child's `first` is the start of the first extent below it.
 /// 4. The charge is what the memory of the node's items costs.
+/// 5. `covered` is [`UNKNOWN`], or tells about the extents below as they are. Whatever takes the node for changes forgets
+///    it, so a shared node's stays right.
 pub(super) struct Node {
     items: Items,
     charge: Charge,
+    /// Where the extents below end, if there is no hole between them; else [`BROKEN`]. It is found when it is needed.
+    covered: AtomicU64,
 }
+
+/// Of [`Node::covered`]: nobody has looked.
+const UNKNOWN: u64 = 0;
+/// Of [`Node::covered`]: there are holes between the extents. No extent ends so early.
+const BROKEN: u64 = 1;
 
 /// What a node holds.
 #[derive(Clone)]
@@ -42,8 +53,9 @@ pub(super) struct Child {
     node: Arc<Node>,
 }
 
-// With the counts of its `Arc` and the heap's own words, and those of its items, it fits NODE_COST.
-const _: () = assert!(size_of::<Node>() + 48 <= NODE_COST as usize);
+// With the counts of its `Arc` (16) and the heap's word (8) it takes what the heap hands out, a multiple of 16; with the
+// heap's word for the items, and what is lost beside them (16), it fits NODE_COST.
+const _: () = assert!((size_of::<Node>() + 24).next_multiple_of(16) + 16 <= NODE_COST as usize);
 
 /// Bytes charged for memory of that many items, and for what holds them.
 pub(super) fn cost<T>(items: &Vec<T>) -> u64 {
@@ -73,6 +85,7 @@ impl Node {
         Self {
             items: Items::Leaf(extents),
             charge,
+            covered: AtomicU64::new(UNKNOWN),
         }
     }
 
@@ -83,12 +96,23 @@ impl Node {
         Self {
             items: Items::Inner(children),
             charge,
+            covered: AtomicU64::new(UNKNOWN),
         }
     }
 
     fn with(items: Items, charge: impl FnOnce(u64) -> Charge) -> Self {
         let charge = charge(items.cost());
-        Self { items, charge }
+        Self {
+            items,
+            charge,
+            covered: AtomicU64::new(UNKNOWN),
+        }
+    }
+
+    /// The items, for changes.
+    fn items_mut(&mut self) -> &mut Items {
+        *self.covered.get_mut() = UNKNOWN;
+        &mut self.items
     }
 
     /// Charges for items that have come.
@@ -142,7 +166,7 @@ impl Node {
 
     /// Like [`Node::at_or_before`], for changes; the nodes on the way become private.
     pub(super) fn at_or_before_mut(&mut self, offset: u64) -> Option<&mut Extent> {
-        match &mut self.items {
+        match self.items_mut() {
             Items::Leaf(extents) => {
                 let behind = extents.partition_point(|extent| extent.start <= offset);
                 extents[..behind].last_mut()
@@ -156,7 +180,7 @@ impl Node {
 
     /// Like [`Node::at_or_before_mut`]; `None` also where a node on the way is shared.
     pub(super) fn exclusive_mut(&mut self, offset: u64) -> Option<&mut Extent> {
-        match &mut self.items {
+        match self.items_mut() {
             Items::Leaf(extents) => {
                 let behind = extents.partition_point(|extent| extent.start <= offset);
                 extents[..behind].last_mut()
@@ -180,6 +204,55 @@ impl Node {
         }
     }
 
+    /// Where the pages end that the extents have which begin at `from` and before `limit`, one behind the other. No extent
+    /// begins before `limit` and ends behind it.
+    pub(super) fn covered_until(&self, from: u64, limit: u64) -> u64 {
+        match self.follow(from, limit) {
+            ControlFlow::Continue(end) | ControlFlow::Break(end) => end,
+        }
+    }
+
+    /// Follows the extents that begin at `from`, each where the last one's pages end, as long as they begin before
+    /// `limit`: continues with the end where nothing but the subtree's end was met, else breaks with it.
+    fn follow(&self, from: u64, limit: u64) -> ControlFlow<u64, u64> {
+        let is_next = |start: u64, end: u64| start == end && start < limit;
+        match &self.items {
+            Items::Leaf(extents) => {
+                let behind = &extents[extents.partition_point(|extent| extent.start < from)..];
+                behind
+                    .iter()
+                    .try_fold(from, |end, extent| match is_next(extent.start, end) {
+                        true => ControlFlow::Continue(extent.page_end()),
+                        false => ControlFlow::Break(end),
+                    })
+            }
+            Items::Inner(children) => {
+                let behind = &children[child_of(children, from).unwrap_or(0)..];
+                behind.iter().try_fold(from, |end, child| {
+                    if child.first < end {
+                        return child.node.follow(end, limit);
+                    }
+                    match child.node.covered(child.first) {
+                        _ if !is_next(child.first, end) => ControlFlow::Break(end),
+                        Some(covered) if covered <= limit => ControlFlow::Continue(covered),
+                        Some(_) => ControlFlow::Break(limit),
+                        None => child.node.follow(end, limit),
+                    }
+                })
+            }
+        }
+    }
+
+    /// Where the extents of a subtree end that begins at `first`; `None` where there are holes between them.
+    fn covered(&self, first: u64) -> Option<u64> {
+        let mut known = self.covered.load(Ordering::Relaxed);
+        if known == UNKNOWN {
+            known = self.follow(first, u64::MAX).continue_value().unwrap_or(BROKEN);
+            self.covered.store(known, Ordering::Relaxed);
+        }
+        (known != BROKEN).then_some(known)
+    }
+
     /// Where the stretch around `offset` ends in which two trees share a node; `None` where they do not.
     pub(super) fn shared_until(self: &Arc<Self>, other: &Arc<Self>, offset: u64) -> Option<u64> {
         if Arc::ptr_eq(self, other) {
@@ -197,7 +270,7 @@ impl Node {
 
     /// Adds an extent whose start is not in the subtree; a full node splits and returns its right half.
     pub(super) fn insert(&mut self, extent: Extent) -> Option<Child> {
-        let right = match &mut self.items {
+        let right = match self.items_mut() {
             Items::Leaf(extents) => {
                 let at = extents.partition_point(|other| other.start < extent.start);
                 insert_or_split(extents, at, extent).map(Items::Leaf)
@@ -217,7 +290,7 @@ impl Node {
 
     /// Takes out the extent that starts at `start`.
     pub(super) fn remove(&mut self, start: u64) -> Option<Extent> {
-        match &mut self.items {
+        match self.items_mut() {
             Items::Leaf(extents) => {
                 let at = extents.binary_search_by_key(&start, |extent| extent.start).ok()?;
                 Some(extents.remove(at))
@@ -233,7 +306,7 @@ impl Node {
 
     /// Drops the extents that start in `start..end`, showing each to `gone`; the node may end empty.
     pub(super) fn remove_range(&mut self, start: u64, end: u64, gone: &mut dyn FnMut(&Extent)) {
-        match &mut self.items {
+        match self.items_mut() {
             Items::Leaf(extents) => {
                 let from = extents.partition_point(|extent| extent.start < start);
                 let to = extents.partition_point(|extent| extent.start < end);
@@ -300,6 +373,12 @@ impl Node {
         if self.charge.bytes() != self.items.cost() {
             return Err("a node of the extent map is charged wrongly");
         }
+        let known = self.covered.load(Ordering::Relaxed);
+        let followed = self.first().map(|first| self.follow(first, u64::MAX));
+        let covered = followed.and_then(ControlFlow::continue_value).unwrap_or(BROKEN);
+        if known != UNKNOWN && known != covered {
+            return Err("a node of the extent map remembers holes wrongly");
+        }
         match &self.items {
             Items::Leaf(extents) if extents.is_sorted_by(|a, b| a.start < b.start) => Ok(0),
             Items::Leaf(_) => Err("extents are out of order"),
@@ -309,7 +388,7 @@ impl Node {
 
     /// Moves the items of a right neighbour of equal depth to the end of this node.
     fn append(&mut self, right: &Self) {
-        match (&mut self.items, &right.items) {
+        match (self.items_mut(), &right.items) {
             (Items::Leaf(left), Items::Leaf(right)) => join(left, right),
             (Items::Inner(left), Items::Inner(right)) => join(left, right),
             _ => unreachable!("neighbours in the extent map are equally deep"),

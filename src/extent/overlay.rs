@@ -207,6 +207,23 @@ impl Overlay {
         Some(u64::MAX)
     }
 
+    /// As [`Map::covered_until`](super::map::Map::covered_until).
+    pub(super) fn covered_until(&self, from: u64) -> u64 {
+        let mut end = from;
+        for own in self.own_in(from, u64::MAX) {
+            let below = self.below(own.start);
+            let limit = below.map_or(own.start, |below| below.start.min(own.start));
+            if end < limit {
+                end = self.base.covered_until(end, limit);
+            }
+            if end != own.start {
+                return end;
+            }
+            end = own.page_end();
+        }
+        self.base.covered_until(end, u64::MAX)
+    }
+
     /// Verifies the invariants but for overlaps, and the tree; returns what is wrong.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         self.base.check()?;

@@ -448,6 +448,49 @@ fn seeking_finds_data_and_holes() {
 }
 
 #[test]
+fn seeking_a_hole_sees_what_has_changed_since_the_last_time() {
+    const PAGES: u64 = 5000;
+    let namespace = namespace(64 << 20);
+    let mut content = Content::new();
+    let page = |content: &mut Content, number: u64| write(content, &namespace, number * 4096, 4096);
+    // Backwards, so that each page is an extent.
+    (0..PAGES).rev().for_each(|number| page(&mut content, number));
+    let holes = |content: &Content, expected: &[u64]| {
+        for (start, hole) in [0, 1, 31, 32, 2499, 2500, 2501, 4998].into_iter().zip(expected) {
+            assert_eq!(
+                content.seek_hole(start * 4096),
+                Some(hole * 4096),
+                "from page {start}"
+            );
+        }
+        content.check().unwrap();
+    };
+    holes(&content, &[PAGES; 8]);
+    let whole = content.clone();
+    content
+        .punch(&namespace, range(2500 * 4096, 2501 * 4096))
+        .unwrap();
+    holes(&content, &[2500, 2500, 2500, 2500, 2500, 2500, PAGES, PAGES]);
+    page(&mut content, 2500);
+    holes(&content, &[PAGES; 8]);
+    content.set_len(4999 * 4096 + 1);
+    assert_eq!(content.seek_hole(0), Some(4999 * 4096 + 1));
+    content.set_len(4000 * 4096);
+    content.set_len(PAGES * 4096);
+    holes(&content, &[4000, 4000, 4000, 4000, 4000, 4000, 4000, 4998]);
+    holes(&whole, &[PAGES; 8]);
+    // What only one of those has that share the rest.
+    let mut clone = whole.clone();
+    for number in [0, 31, 2499] {
+        page(&mut clone, number);
+    }
+    holes(&clone, &[PAGES; 8]);
+    clone.punch(&namespace, range(32 * 4096, 33 * 4096)).unwrap();
+    holes(&clone, &[32, 32, 32, 32, PAGES, PAGES, PAGES, PAGES]);
+    holes(&whole, &[PAGES; 8]);
+}
+
+#[test]
 fn largest_offset_is_within_reach() {
     let namespace = namespace(1 << 20);
     let mut content = Content::new();
