@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod error;
 pub mod limits;
+mod linger;
 pub mod range;
 
 pub mod grid;

@@ -6,11 +6,12 @@ use super::imports::{Crate, Module};
 use super::source::Source;
 
 /// Ranks of the top modules; a module names only those of a lower rank. docs/architecture.md draws them.
-const RANKS: [(&str, usize); 13] = [
+const RANKS: [(&str, usize); 14] = [
     ("error", 0),
     ("limits", 0),
     ("range", 0),
     ("clock", 0),
+    ("linger", 0),
     ("grid", 1),
     ("extent", 2),
     ("store", 2),

@@ -14,7 +14,6 @@ mod dispatch;
 mod encode;
 mod errno;
 mod host;
-mod linger;
 mod mount;
 mod negotiate;
 mod operations;

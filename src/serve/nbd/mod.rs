@@ -16,5 +16,5 @@ mod server;
 mod socket;
 mod transmission;
 
-pub use server::Server;
+pub use server::{Server, converse};
 pub use socket::Listener;

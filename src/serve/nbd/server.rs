@@ -1,7 +1,7 @@
 //! Clients of an export: accepted, bounded in number and in time, each served by a thread of its own.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{debug, warn};
 
 use super::handshake::negotiate;
-use super::socket::{Listener, Stream, Timed};
+use super::socket::{Attentive, Listener, Stream, Timed};
 use super::transmission::Transmission;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Images;
@@ -87,6 +87,43 @@ impl Drop for Server {
     }
 }
 
+/// Serves a client whose bytes come from `input`, without a bound on its time: for streams that are no sockets.
+///
+/// # Errors
+/// Those of the streams, and `InvalidData` where the client does not keep to the protocol.
+pub fn converse(mut input: impl Read, mut output: impl Write, images: &Arc<Images>) -> io::Result<()> {
+    let mut both = Both {
+        input: &mut input,
+        output: &mut output,
+    };
+    let Some(agreed) = negotiate(&mut both, images)? else {
+        return Ok(());
+    };
+    Transmission::new(input, output, agreed, &AtomicBool::new(false)).run()
+}
+
+/// Two streams as one.
+struct Both<I, O> {
+    input: I,
+    output: O,
+}
+
+impl<I: Read, O> Read for Both<I, O> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.input.read(bytes)
+    }
+}
+
+impl<I, O: Write> Write for Both<I, O> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
 fn accept(listener: &Listener, export: &Arc<Export>) {
     loop {
         match listener.accept() {
@@ -154,7 +191,7 @@ impl Peer {
             return Ok(());
         }
         stream.set_timeout(None)?;
-        Transmission::new(stream, stream, agreed, &self.export.closing).run()
+        Transmission::new(Attentive::new(stream), stream, agreed, &self.export.closing).run()
     }
 
     /// The handshake is over; `false` where the client was sent away meanwhile.

@@ -1,4 +1,4 @@
-//! Sockets of either family, and the bound on a handshake's time.
+//! Sockets of either family, the bound on a handshake's time, and how the next request is waited for.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,8 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::socket::sockopt::KeepAlive;
-use nix::sys::socket::{Shutdown, setsockopt, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, setsockopt, shutdown};
+
+use crate::linger::{Awake, Linger, stay_awake};
 
 /// A socket that clients connect to.
 pub enum Listener {
@@ -70,6 +73,16 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// What has come already; `None` where that is nothing.
+    fn try_read(&self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
+        match recv(self.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN | Errno::EINTR) => None,
+            read => Some(read.map_err(io::Error::from)),
+        }
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -98,6 +111,42 @@ impl Write for &Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// How long the reader of a connection stays awake. A client that keeps requests under way sends the next within 10 µs.
+const LINGER: Duration = Duration::from_micros(30);
+
+/// A connection whose reader stays awake for a moment where bytes come thick: to wake it costs its peer more than most
+/// requests take.
+pub(super) struct Attentive<'s> {
+    stream: &'s Stream,
+    linger: Linger,
+}
+
+impl<'s> Attentive<'s> {
+    pub(super) fn new(stream: &'s Stream) -> Self {
+        Self {
+            stream,
+            linger: Linger::new(),
+        }
+    }
+}
+
+impl Read for Attentive<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if let Some(read) = self.stream.try_read(bytes) {
+            return read;
+        }
+        if self.linger.begin(Instant::now()) {
+            let awake = stay_awake(LINGER, || self.stream.try_read(bytes));
+            self.linger.end_strictly(&awake, Instant::now());
+            if let Awake::Found(read) = awake {
+                return read;
+            }
+        }
+        let mut stream = self.stream;
+        stream.read(bytes)
     }
 }
 

@@ -12,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::dispatch::{dispatch, is_answered};
-use super::linger::stay_awake;
 use super::operations::Operations;
 use super::threads::Threads;
 use crate::limits::FUSE_THREADS_MAX;
+use crate::linger::{LINGER, stay_awake};
 use buffer::Buffer;
 use channel::{Channel, Taken};
 use turns::{Place, Turns};
@@ -119,7 +119,7 @@ impl InTurns {
     fn wait(&self, channel: &Channel, space: &mut [u8]) -> io::Result<Taken> {
         let mut place = self.0.wait(Instant::now());
         if place == Place::Awake {
-            let awake = stay_awake(|| match channel.take(space) {
+            let awake = stay_awake(LINGER, || match channel.take(space) {
                 Ok(Taken::Nothing) => None,
                 taken => Some(taken),
             });

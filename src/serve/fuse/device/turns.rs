@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::serve::fuse::linger::{Awake, Linger};
+use crate::linger::{Awake, Linger};
 
 /// Threads that wait for requests awake. A second one made untar a tenth quicker and rm a sixth slower, and takes
 /// another processor's time.

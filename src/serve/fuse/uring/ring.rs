@@ -16,10 +16,10 @@ use super::abi::{
     IN_OUT_SIZE,
 };
 use crate::limits::PAGE_SIZE;
+use crate::linger::{LINGER, Linger, stay_awake};
 use crate::serve::fuse::abi::{InHeader, OutHeader};
 use crate::serve::fuse::dispatch::Request;
 use crate::serve::fuse::errno::Answer;
-use crate::serve::fuse::linger::{Linger, stay_awake};
 
 /// Parts of the memory that a registration hands over: the headers, and the payload.
 const PARTS: u32 = 2;
@@ -125,7 +125,7 @@ impl Ring {
         {
             return Err(error);
         }
-        let awake = stay_awake(|| self.ring.submission().taskrun().then_some(()));
+        let awake = stay_awake(LINGER, || self.ring.submission().taskrun().then_some(()));
         self.linger.end(&awake);
         Ok(())
     }
