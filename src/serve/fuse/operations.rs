@@ -258,8 +258,11 @@ impl Operations {
         let written = self
             .fs
             .write(ino, WriteAt::Offset(offset), bytes, mode.clear_privileges)?;
-        if !mode.direct && !mode.from_cache {
-            self.page_cache.enter(ino, offset, written.len);
+        match mode {
+            // The pages are there, and were counted when they came.
+            WriteMode { from_cache: true, .. } => {}
+            WriteMode { direct: true, .. } => self.page_cache.pass(ino),
+            _ => self.page_cache.enter(ino, offset, written.len),
         }
         // The kernel takes pages that it writes back for clean whatever the number in the answer is: an error alone
         // tells the program that some of a mapping's bytes are lost.

@@ -4,6 +4,11 @@
 //! there a second time. So okapi counts the pages that enter the cache by requests, file by file, and has the kernel
 //! drop those of the files that were counted first when all together pass the bound. Pages of directories are not
 //! counted; they hold names alone.
+//!
+//! A file that is written past the cache loses its pages too. They are in the way of such writes: io_uring (Linux 6.18)
+//! takes the file for one that can be polled, and tries a write that meets a cached page again and again, before it lets a
+//! thread drop the page and write. An image that was copied into a drive through the cache and then serves a virtual
+//! machine would pay that for each of its pages.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,11 +21,15 @@ use super::caches::KernelCaches;
 use crate::range::{page_ceil, page_floor};
 use crate::vfs::{Ino, Outdated};
 
+/// Writes past the cache after which a file loses its pages: whoever reads it through the cache meanwhile shall have them
+/// for a while.
+const DIRECT_MAX: u32 = 64;
+
 /// Counts pages by file, and says whose pages shall go.
 pub(super) struct PageCache {
     bound_bytes: u64,
     counts: Mutex<Counts>,
-    /// Rung when the bound is passed, and at the end.
+    /// Rung when the bound is passed or a file is to lose its pages, and at the end.
     bell: Condvar,
 }
 
@@ -29,6 +38,8 @@ struct Counts {
     files: HashMap<Ino, Pages>,
     /// Files in the order in which they were first counted; those that are gone from `files` are passed over.
     order: VecDeque<Ino>,
+    /// Files that are written past the cache.
+    shunned: Vec<Ino>,
     /// Sum of the bytes of all files.
     total: u64,
     closed: bool,
@@ -40,6 +51,8 @@ struct Pages {
     bytes: u64,
     /// End of the last page.
     end: u64,
+    /// Writes past the cache since.
+    direct: u32,
 }
 
 impl PageCache {
@@ -75,15 +88,25 @@ impl PageCache {
         }
     }
 
+    /// A file is written past the cache.
+    pub(super) fn pass(&self, ino: Ino) {
+        let mut counts = self.counts.lock();
+        let Some(pages) = counts.files.get_mut(&ino) else {
+            return;
+        };
+        pages.direct = pages.direct.saturating_add(1);
+        if pages.direct == DIRECT_MAX && !counts.shunned.contains(&ino) {
+            counts.shunned.push(ino);
+            self.bell.notify_one();
+        }
+    }
+
     /// The kernel has forgotten the inode, and its pages with it.
     pub(super) fn leave(&self, ino: Ino) {
         let mut counts = self.counts.lock();
-        let Counts {
-            files, order, total, ..
-        } = &mut *counts;
-        if let Some(gone) = files.remove(&ino) {
-            *total -= gone.bytes;
-        }
+        counts.take(ino);
+        counts.shunned.retain(|shunned| *shunned != ino);
+        let Counts { files, order, .. } = &mut *counts;
         // Files that are gone must not fill the queue.
         if order.len() > 2 * files.len() + 64 {
             order.retain(|ino| files.contains_key(ino));
@@ -96,12 +119,17 @@ impl PageCache {
         self.bell.notify_all();
     }
 
-    /// Waits until the bound is passed; the file whose pages shall go. `None` at the end.
+    /// Waits until a file shall lose its pages; `None` at the end.
     fn next(&self) -> Option<Ino> {
         let mut counts = self.counts.lock();
         loop {
             if counts.closed {
                 return None;
+            }
+            while let Some(ino) = counts.shunned.pop() {
+                if counts.take(ino) {
+                    return Some(ino);
+                }
             }
             if counts.total > self.bound_bytes
                 && let Some(ino) = counts.oldest()
@@ -153,12 +181,18 @@ impl Drop for Dropper {
 impl Counts {
     fn oldest(&mut self) -> Option<Ino> {
         while let Some(ino) = self.order.pop_front() {
-            if let Some(pages) = self.files.remove(&ino) {
-                self.total -= pages.bytes;
+            if self.take(ino) {
                 return Some(ino);
             }
         }
         None
+    }
+
+    /// Counts a file no more; returns whether it was counted.
+    fn take(&mut self, ino: Ino) -> bool {
+        let taken = self.files.remove(&ino);
+        self.total -= taken.map_or(0, |pages| pages.bytes);
+        taken.is_some()
     }
 }
 
@@ -209,6 +243,29 @@ mod tests {
         let counts = cache.counts.lock();
         assert_eq!((counts.total, counts.files.len()), (0, 0));
         assert!(counts.order.len() <= 65, "{}", counts.order.len());
+    }
+
+    #[test]
+    fn files_that_are_written_past_the_cache_lose_their_pages() {
+        let cache = PageCache::new(u64::MAX);
+        for ino in [2, 3] {
+            cache.enter(Ino(ino), 0, 6 * PAGE);
+        }
+        for _ in 0..DIRECT_MAX {
+            cache.pass(Ino(3));
+            // Nobody has pages of this one.
+            cache.pass(Ino(4));
+        }
+        assert_eq!(cache.counts.lock().shunned, [Ino(3)]);
+        assert_eq!(cache.next(), Some(Ino(3)));
+        assert_eq!(cache.counts.lock().total, 6 * PAGE_SIZE);
+        // It begins anew with its next page.
+        cache.pass(Ino(3));
+        cache.enter(Ino(3), 0, PAGE);
+        cache.pass(Ino(3));
+        assert!(cache.counts.lock().shunned.is_empty());
+        cache.close();
+        assert_eq!(cache.next(), None);
     }
 
     #[test]
