@@ -6,6 +6,7 @@ use std::path::Path;
 
 use okapi::image::format::Disk;
 
+pub mod nbd;
 pub mod small;
 
 /// Runs over a disk that are followed from each end of it: what is behind them is much the same.
