@@ -1,8 +1,8 @@
 //! Deduplication: contents that were left alone are sealed, so that equal blocks are held once.
 //!
-//! Then the blocks are compressed, where the volume does so. A thread of the lowest priority does it block by block; between two of its short looks at a content no lock is held.
-//! What snapshots have kept is not sealed by itself: it shares the blocks that the living content had, and those were
-//! sealed unless they were changed at once.
+//! Then the blocks are compressed, where the volume does so. A thread of the lowest priority does it block by block;
+//! between two of its short looks at a content no lock is held. What snapshots have kept is not sealed by itself: it
+//! shares the blocks that the living content had, and those were sealed unless they were changed at once.
 
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};

@@ -1,4 +1,4 @@
-//! The check of a whole grid: counts everything again and compares.
+//! The check of a whole grid: reads all bytes, counts everything again and compares.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,17 +15,37 @@ use crate::{Error, ErrorKind, Result};
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Verifies the arena, and every namespace against its blocks.
+/// Verifies that blocks have their bytes, and sealed ones those of their hash. Others may work meanwhile.
+///
+/// # Errors
+/// `Corrupt`, naming the namespace.
+pub(super) fn check_bytes(namespaces: &[Arc<Namespace>]) -> Result<()> {
+    namespaces.iter().try_for_each(|namespace| {
+        sealing::check(namespace)?;
+        let mut broken = None;
+        namespace.home.each_block(|pin| {
+            if !pin.memory().is_whole(namespace.account()) {
+                broken = Some(pin.memory().survey().len);
+            }
+        });
+        match broken {
+            None => Ok(()),
+            Some(len) => {
+                let rule = format!("a block of {len} bytes is not in its memory");
+                Err(corrupt(namespace.name(), &rule))
+            }
+        }
+    })
+}
+
+/// Verifies the arena, and every namespace's figures against its blocks.
 ///
 /// Nothing stops the others: an operation that is under way has changed one figure and not yet the next. So a
 /// difference counts only where the figures held still from the first count to the last.
 ///
 /// # Errors
 /// `Corrupt`, naming the first rule that is broken; `Busy` where the figures never held still.
-pub(super) fn check(pool: &Pool, namespaces: impl Fn() -> Vec<Arc<Namespace>>) -> Result<()> {
-    namespaces()
-        .iter()
-        .try_for_each(|namespace| sealing::check(namespace))?;
+pub(super) fn check_figures(pool: &Pool, namespaces: impl Fn() -> Vec<Arc<Namespace>>) -> Result<()> {
     let mut before = None;
     let mut moved = false;
     let mut broken = Ok(());
@@ -81,12 +101,10 @@ fn count_namespace(namespace: &Namespace, slots: &mut Vec<(Class, u64)>) -> Resu
         return Err(corrupt(namespace.name(), "the index map and its order differ"));
     }
     let dead = namespace.home.each_block(|pin| {
-        let found = pin.memory().survey(account);
+        let found = pin.memory().survey();
         let (len, room) = (found.len, found.slot.map_or(0, |(class, _)| class.bytes()));
-        if !found.is_whole || len > namespace.block_size() {
-            broken = Some(format!(
-                "a block of {len} bytes is not in its {room} bytes of memory"
-            ));
+        if len > namespace.block_size() {
+            broken = Some(format!("a block has {len} bytes"));
         }
         counted.blocks += 1;
         counted.sealed_blocks += u64::from(sealing::is_sealed(&pin));

@@ -49,8 +49,6 @@ pub(super) struct Survey {
     pub(super) slot: Option<(Class, u64)>,
     /// What it adds to the figures of compressed blocks.
     pub(super) compressed: Compressed,
-    /// Whether the slot has all bytes.
-    pub(super) is_whole: bool,
 }
 
 impl Memory {
@@ -225,18 +223,23 @@ impl Memory {
         account.close_block(stored.slot.take(), mem::take(&mut stored.len));
     }
 
-    /// Looks at everything; unpacks what is compressed.
-    pub(super) fn survey(&self, account: &Account) -> Survey {
+    /// Looks at everything but the bytes.
+    pub(super) fn survey(&self) -> Survey {
         let stored = self.lock.read();
-        let packed = stored.slot.as_ref().filter(|_| stored.form == Form::Compressed);
         Survey {
             len: stored.len,
             slot: stored.slot.as_ref().map(|slot| (slot.class(), slot.offset())),
             compressed: stored.compressed(),
-            is_whole: packed.map_or(stored.len <= stored.capacity(), |slot| {
-                press::holds(account.arena().bytes(slot), stored.len, account.pool.block_size)
-            }),
         }
+    }
+
+    /// Whether the slot has all bytes; unpacks them where they are compressed.
+    pub(super) fn is_whole(&self, account: &Account) -> bool {
+        let stored = self.lock.read();
+        let packed = stored.slot.as_ref().filter(|_| stored.form == Form::Compressed);
+        packed.map_or(stored.len <= stored.capacity(), |slot| {
+            press::holds(account.arena().bytes(slot), stored.len, account.pool.block_size)
+        })
     }
 }
 

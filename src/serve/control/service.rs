@@ -178,7 +178,8 @@ impl Service {
     }
 
     fn check(&self) -> Result<CheckReply> {
-        let report = self.volume.check_and(|| self.grid.check())?;
+        self.grid.check_bytes()?;
+        let report = self.volume.check_and(|| self.grid.check_figures())?;
         Ok(CheckReply {
             inodes: report.inodes,
             directories: report.directories,
