@@ -87,12 +87,12 @@ pub fn qcow2(version: u32, zstd: bool, backing: bool) -> Vec<u8> {
         put(16, &8_u32.to_be_bytes());
         put(256, b"base.img");
     }
-    put(CLUSTER, &(2 * CLUSTER as u64 | 1 << 63).to_be_bytes());
+    put(CLUSTER, &((2 * CLUSTER as u64) | (1 << 63)).to_be_bytes());
     let zeros = u64::from(version > 2);
     let entries = [
-        (3 * CLUSTER as u64) | 1 << 63,
+        (3 * CLUSTER as u64) | (1 << 63),
         zeros,
-        (4 * CLUSTER as u64) | 1 << 62,
+        (4 * CLUSTER as u64) | (1 << 62),
         0,
         (3 * CLUSTER as u64) | zeros,
     ];

@@ -518,7 +518,9 @@ fn waiting_import(drive: &Drive, mut import: Command) -> (Child, ChildStdin) {
     let mut import = import.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = import.stdin.take().unwrap();
     stdin.write_all(&pattern(1, 3 << 20)).unwrap();
-    until("the image is made aside", || !listing(drive).is_empty());
+    // A shell that starts it becomes the program itself, so the number is the same.
+    let aside = format!(".{}-0.part", import.id());
+    until("the image is made aside", || listing(drive).contains(&aside));
     assert!(!path(drive, "i").exists(), "nobody sees it yet");
     (import, stdin)
 }
@@ -547,6 +549,26 @@ fn an_import_under_nohup_goes_on() {
     drop(stdin);
     assert!(import.wait().unwrap().success());
     assert!(fs::read(path(&drive, "i")).unwrap() == pattern(1, 3 << 20));
+}
+
+#[test]
+fn what_a_killed_import_has_left_goes_with_the_next_one() {
+    let drive = drive();
+    let by_hand = path(&drive, ".12-0.part.mine");
+    fs::write(&by_hand, "mine").unwrap();
+    let (mut working, stdin) = waiting_import(&drive, command(&drive, &["import", "-", "--name", "w"]));
+    assert_eq!(interrupted(&drive, Signal::SIGKILL), None);
+    assert_eq!(listing(&drive).len(), 3);
+    image(&drive, &["import", by_hand.to_str().unwrap(), "--name", "i"]);
+    assert_eq!(
+        listing(&drive).len(),
+        3,
+        "the killed one's file has gone, and the image has come"
+    );
+    drop(stdin);
+    assert!(working.wait().unwrap().success());
+    assert_eq!(listing(&drive), [".12-0.part.mine", "i", "w"]);
+    assert!(fs::read(path(&drive, "w")).unwrap() == pattern(1, 3 << 20));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn file(input: &[u8]) -> Scattered {
     let units = size
         .iter()
         .rev()
-        .fold(0, |units, byte| units << 8 | u64::from(*byte));
+        .fold(0, |units, byte| (units << 8) | u64::from(*byte));
     let mut file = Scattered::new(units << 16);
     for (number, (at, len)) in PARTS.into_iter().enumerate() {
         let (part, later) = rest.split_at(len.min(rest.len()));

@@ -1,8 +1,8 @@
 //! Formats of disk images outside a drive: raw, qcow2 and vhdx, read and written as sparse disks.
 //!
-//! Readers parse untrusted bytes. Every offset and length is checked before it is used, a table is held by pieces of
-//! [`TABLE_PIECE`](table::TABLE_PIECE) entries, and no call does more work than a piece of a table or the caller's
-//! buffer asks for. They run in the process of the command line, never in that which serves a drive.
+//! Readers parse untrusted bytes. Every offset and length is checked before it is used, a table is held by pieces of 4096
+//! entries, and no call does more work than a piece of a table or the caller's buffer asks for. They run in the process of
+//! the command line, never in that which serves a drive.
 
 mod copy;
 mod disk;
