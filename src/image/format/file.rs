@@ -1,5 +1,6 @@
 //! Files as sources and sinks.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -16,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct FileSource {
     file: File,
     size: u64,
+    /// Where the run begins that was found last, and the run. Some filesystems look at each page of a run to find its end,
+    /// and a disk is read in many pieces.
+    last: Cell<Option<(u64, Run)>>,
 }
 
 impl FileSource {
@@ -26,7 +30,11 @@ impl FileSource {
     pub fn new(mut file: File) -> Result<Self> {
         // Not from its metadata, which says nothing of a device.
         let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self { file, size })
+        Ok(Self {
+            file,
+            size,
+            last: Cell::new(None),
+        })
     }
 
     /// Where the next data or hole begins; the end of the file where there is none.
@@ -38,19 +46,8 @@ impl FileSource {
             Err(errno) => Err(failed(errno.into())),
         }
     }
-}
 
-impl Source for FileSource {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        check_range(self.size, offset, out.len())?;
-        self.file.read_exact_at(out, offset).map_err(failed)
-    }
-
-    fn run(&self, offset: u64) -> Result<Run> {
+    fn find_run(&self, offset: u64) -> Result<Run> {
         let data = match self.seek(offset, Whence::SeekData) {
             Ok(data) => data,
             // A device or a filesystem that knows no holes.
@@ -68,6 +65,28 @@ impl Source for FileSource {
             Ok(_) | Err(_) => self.size,
         };
         Ok(Run { end, is_zero: false })
+    }
+}
+
+impl Source for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        check_range(self.size, offset, out.len())?;
+        self.file.read_exact_at(out, offset).map_err(failed)
+    }
+
+    fn run(&self, offset: u64) -> Result<Run> {
+        if let Some((start, run)) = self.last.get()
+            && (start..run.end).contains(&offset)
+        {
+            return Ok(run);
+        }
+        let run = self.find_run(offset)?;
+        self.last.set(Some((offset, run)));
+        Ok(run)
     }
 }
 
