@@ -187,6 +187,8 @@ pub const FLEET_BURNS_MAX: usize = 64;
 pub const FLEET_DNS_MAX: usize = 16;
 /// Bytes of user data on a seed disk.
 pub const SEED_USER_DATA_MAX: usize = 512 << 10;
+/// Bytes of an image that a disk's client has made zeros at a time.
+pub const IMAGE_ZERO_PIECE_MAX: u64 = 64 << 20;
 /// Queues of one vhost-user disk, each with a thread of its own.
 pub const VHOST_QUEUES_MAX: u16 = 64;
 /// Descriptors in a queue of a vhost-user disk: a power of two.

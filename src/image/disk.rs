@@ -8,7 +8,7 @@ use super::name::Name;
 use super::record::Record;
 use super::uses::Uses;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::PAGE_SIZE;
+use crate::limits::{IMAGE_ZERO_PIECE_MAX, PAGE_SIZE};
 use crate::range::ByteRange;
 use crate::vfs::{Attr, Differences, Fallocate, Ino, Outdated, SeekTo, Vfs, WriteAt};
 
@@ -166,22 +166,28 @@ impl Image {
         Ok(())
     }
 
-    /// Makes a range read as zeros; `keep` its memory, or give it back.
+    /// Makes a range read as zeros, or a part of it and then fails, and tells other frontends; `keep` its memory, or give
+    /// it back.
     pub(crate) fn zero(&self, range: ByteRange, keep: bool) -> Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let mode = match keep {
-            true => Fallocate::Zero { keep_size: true },
-            false => Fallocate::Punch,
+        let zero = |range, mode| self.fs().fallocate(self.ino(), range, mode);
+        let done = match keep {
+            // Memory is filled under the file's lock, which others wait for.
+            true => range
+                .pieces(IMAGE_ZERO_PIECE_MAX)
+                .try_for_each(|piece| zero(piece, Fallocate::Zero { keep_size: true })),
+            false if range.is_empty() => Ok(()),
+            false => zero(range, Fallocate::Punch),
         };
-        self.fs().fallocate(self.ino(), range, mode)
+        self.tell_changed(range);
+        done
     }
 
-    /// Tells other frontends that bytes have changed.
+    /// Tells other frontends that bytes have changed, where there are any.
     pub(crate) fn tell_changed(&self, range: ByteRange) {
         let ino = self.ino();
-        (self.images.tell)(&[Outdated::Bytes { ino, range }]);
+        if !range.is_empty() {
+            (self.images.tell)(&[Outdated::Bytes { ino, range }]);
+        }
     }
 
     /// Where the first data of a range begins; its end where there is none.

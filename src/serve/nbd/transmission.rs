@@ -229,20 +229,21 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
 
     // Changing --------------------------------------------------------------------------------------------------
 
+    /// Others are told before the client is, also of a change that was cut short.
     fn write(&mut self, request: &Request) -> io::Result<()> {
         let len = request.len as usize;
         let range = range_of(request);
         if self.input.buffer().len() >= len {
             let written = self.image.write(range.start, &self.input.buffer()[..len]);
             self.input.consume(len);
-            self.tell_changed(range);
+            self.image.tell_changed(range);
             return self.conclude(request, written.map_err(Code::from));
         }
         // The outbox is empty then, and lends its memory to the payload.
         self.flush()?;
         let received = self.receive(range);
         self.outbox.truncate(0);
-        self.tell_changed(range);
+        self.image.tell_changed(range);
         self.conclude(request, received?)
     }
 
@@ -267,17 +268,7 @@ impl<'c, R: Read, W: Write> Transmission<'c, R, W> {
             // Zeros that take memory cost as much as other bytes.
             return Err(Code::NotSupported);
         }
-        let range = range_of(request);
-        let done = self.image.zero(range, keep);
-        self.tell_changed(range);
-        Ok(done?)
-    }
-
-    /// Others are told before the client is, also of a change that was cut short.
-    fn tell_changed(&self, range: ByteRange) {
-        if !range.is_empty() {
-            self.image.tell_changed(range);
-        }
+        Ok(self.image.zero(range_of(request), keep)?)
     }
 
     // Block status ----------------------------------------------------------------------------------------------

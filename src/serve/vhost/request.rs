@@ -192,11 +192,12 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// Others are told before the guest is, also of a change that was cut short.
     fn write(&mut self, sector: u64) -> Result<(), Refusal> {
         let range = self.data_range(sector, self.input_len - HEADER_LEN)?;
         self.permit_changes()?;
         let written = range.pieces(PIECE).try_for_each(|piece| self.write_piece(piece));
-        self.tell_changed(range);
+        self.device.image.tell_changed(range);
         written
     }
 
@@ -231,9 +232,7 @@ impl Request<'_> {
         }
         for zeroes in &*wanted {
             let range = self.zeroed(zeroes)?;
-            let done = self.device.image.zero(range, how.keeps(zeroes.flags.get()));
-            self.tell_changed(range);
-            done?;
+            self.device.image.zero(range, how.keeps(zeroes.flags.get()))?;
         }
         Ok(())
     }
@@ -261,13 +260,6 @@ impl Request<'_> {
         match self.device.read_only() {
             true => Err(Refusal::Failed),
             false => Ok(()),
-        }
-    }
-
-    /// Others are told before the guest is, also of a change that was cut short.
-    fn tell_changed(&self, range: ByteRange) {
-        if !range.is_empty() {
-            self.device.image.tell_changed(range);
         }
     }
 }
