@@ -206,7 +206,7 @@ pub const VHOST_PIECE_MAX: usize = 256 << 10;
 pub const VHOST_ZERO_MAX: u64 = 2 << 30;
 /// Ranges in one such request.
 pub const VHOST_ZERO_RANGES_MAX: usize = 16;
-/// Seconds that requests under way have to come to an end when a vhost-user export ends.
+/// Seconds that the threads of a vhost-user export have to end with it.
 pub const VHOST_CLOSING_SECS: u64 = 2;
 /// Entries in the L1 table of a qcow2 file, as many as QEMU takes.
 pub const QCOW2_L1_LEN_MAX: u64 = 4 << 20;

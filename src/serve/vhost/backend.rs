@@ -25,7 +25,6 @@ pub(super) struct Backend {
     device: Device,
     memory: Memory,
     queues: Vec<Queue>,
-    closing: AtomicBool,
     /// Set when the operator has been told of the guest: it could fill the log else.
     was_reported: AtomicBool,
 }
@@ -61,14 +60,13 @@ impl Backend {
             device,
             memory,
             queues: (0..queues).map(|_| Queue::default()).collect(),
-            closing: AtomicBool::new(false),
             was_reported: AtomicBool::new(false),
         }
     }
 
-    /// Lets the queues' threads end after the batch that they are at.
+    /// Cuts off what the queues' threads are at.
     pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.device.close();
     }
 
     /// The event that ends a queue's thread: queues come first, and the library's own event.
@@ -80,7 +78,7 @@ impl Backend {
     /// when it stops the ring, finds all done that was taken.
     fn serve(&self, queue: &Queue, vring: &Vring) {
         let mut was_idle = false;
-        while !self.closing.load(Ordering::Acquire) && !queue.is_broken.load(Ordering::Acquire) {
+        while !self.device.is_closing() && !queue.is_broken.load(Ordering::Acquire) {
             let served = self.serve_batch(queue, &mut vring.get_mut());
             match served {
                 // What is announced twice and is not there will never be.
@@ -125,19 +123,26 @@ impl Backend {
             // It fails where nobody listens, which then is nobody's loss.
             let _ = vring.signal_used_queue();
         }
+        if self.device.is_closing() {
+            // The rings may be another one's by now.
+            return Ok((done, Next::Wait));
+        }
         if done == VHOST_BATCH_MAX || vring.enable_notification().map_err(outside)? {
             return Ok((done, Next::Batch));
         }
         Ok((done, Next::Wait))
     }
 
-    /// Does the next request; `false` where there is none.
+    /// Does the next request; `false` where there is none, or it is cut off.
     fn serve_one(
         &self,
         work: &mut Work,
         memory: &GuestMemoryMmap,
         vring: &mut VringState<Memory>,
     ) -> Result<bool, Malformed> {
+        if self.device.is_closing() {
+            return Ok(false);
+        }
         let mut available = vring
             .get_queue_mut()
             .iter(memory)
@@ -147,7 +152,11 @@ impl Backend {
         };
         let head = descriptors.head_index();
         work.chain.take(memory, descriptors)?;
-        let outcome = self.device.perform(memory, &work.chain, &mut work.buffer);
+        let Some(outcome) = self.device.perform(memory, &work.chain, &mut work.buffer) else {
+            let queue = vring.get_queue_mut();
+            queue.set_next_avail(queue.next_avail().wrapping_sub(1));
+            return Ok(false);
+        };
         memory
             .write_obj(outcome.status, work.chain.status)
             .map_err(|_| Malformed("a request's status is outside of memory"))?;

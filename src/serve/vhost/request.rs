@@ -1,5 +1,7 @@
 //! Requests of a guest, done on an image (virtio 1.2, 5.2.6).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tracing::{error, trace_span};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
@@ -14,7 +16,7 @@ use super::chain::{Chain, Cursor, Fault};
 use super::config::SECTOR;
 use crate::error::{Error, ErrorKind};
 use crate::image::Image;
-use crate::limits::{VHOST_PIECE_MAX, VHOST_ZERO_MAX, VHOST_ZERO_RANGES_MAX};
+use crate::limits::{IMAGE_ZERO_PIECE_MAX, VHOST_PIECE_MAX, VHOST_ZERO_MAX, VHOST_ZERO_RANGES_MAX};
 use crate::range::ByteRange;
 
 /// `struct virtio_blk_req` without data and status.
@@ -53,6 +55,8 @@ enum Refusal {
     Failed,
     /// It is nothing that this disk knows.
     Unknown,
+    /// The disk's service ends: it is for another one to do, from its beginning.
+    Cut,
 }
 
 impl From<Fault> for Refusal {
@@ -78,6 +82,8 @@ pub(super) struct Device {
     /// Sectors that the image had when the VMM connected.
     capacity: u64,
     id: [u8; VIRTIO_BLK_ID_BYTES as usize],
+    /// Set when this device may not change anything any more, the guest's memory included.
+    closing: AtomicBool,
 }
 
 /// Memory of a queue, used by one request after the other.
@@ -94,6 +100,23 @@ impl Device {
             capacity: image.size() / SECTOR,
             image,
             id,
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Cuts requests off, those under way before their next piece.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn go_on(&self) -> Result<(), Refusal> {
+        match self.is_closing() {
+            true => Err(Refusal::Cut),
+            false => Ok(()),
         }
     }
 
@@ -111,8 +134,14 @@ impl Device {
         self.image.read_only()
     }
 
-    /// Does a request; the caller hands status and length to the guest.
-    pub(super) fn perform(&self, memory: &GuestMemoryMmap, chain: &Chain, buffer: &mut Buffer) -> Outcome {
+    /// Does a request; the caller hands status and length to the guest. `None` where it is cut off: the guest must not
+    /// hear of it, so that its VMM has it done by whoever serves the disk next.
+    pub(super) fn perform(
+        &self,
+        memory: &GuestMemoryMmap,
+        chain: &Chain,
+        buffer: &mut Buffer,
+    ) -> Option<Outcome> {
         let mut request = Request {
             device: self,
             input: chain.readable.cursor(memory),
@@ -128,15 +157,17 @@ impl Device {
         };
         // The status is behind the places for data: only where these are full it belongs to what was written.
         let status_len = u32::from(request.written == request.output_len);
-        let status = match done {
+        // Also one that was done, or has failed, while the service ended.
+        let status = match self.go_on().and(done) {
             Ok(()) => VIRTIO_BLK_S_OK,
             Err(Refusal::Failed) => VIRTIO_BLK_S_IOERR,
             Err(Refusal::Unknown) => VIRTIO_BLK_S_UNSUPP,
+            Err(Refusal::Cut) => return None,
         };
-        Outcome {
+        Some(Outcome {
             status: status as u8,
             written: request.written + status_len,
-        }
+        })
     }
 
     /// The bytes of so many sectors, all of them on the disk.
@@ -186,6 +217,7 @@ impl Request<'_> {
         for piece in self.data_range(sector, self.output_len)?.pieces(PIECE) {
             let bytes = self.buffer.room(piece.len() as usize);
             self.device.image.read(piece.start, bytes)?;
+            self.device.go_on()?;
             self.output.write(bytes)?;
             self.written += bytes.len() as u32;
         }
@@ -204,6 +236,8 @@ impl Request<'_> {
     fn write_piece(&mut self, piece: ByteRange) -> Result<(), Refusal> {
         let bytes = self.buffer.room(piece.len() as usize);
         self.input.read(bytes)?;
+        // The guest's memory may have kept this waiting, so that it is asked only now.
+        self.device.go_on()?;
         Ok(self.device.image.write(piece.start, bytes)?)
     }
 
@@ -231,8 +265,11 @@ impl Request<'_> {
             self.zeroed(zeroes)?;
         }
         for zeroes in &*wanted {
-            let range = self.zeroed(zeroes)?;
-            self.device.image.zero(range, how.keeps(zeroes.flags.get()))?;
+            let keep = how.keeps(zeroes.flags.get());
+            for piece in self.zeroed(zeroes)?.pieces(IMAGE_ZERO_PIECE_MAX) {
+                self.device.go_on()?;
+                self.device.image.zero(piece, keep)?;
+            }
         }
         Ok(())
     }

@@ -38,7 +38,8 @@ pub struct Disk {
     pub queues: u16,
 }
 
-/// An export of one image. Dropping it ends it: requests under way are done, the virtual machine is cut off.
+/// An export of one image. Dropping it ends it: the virtual machine is cut off, and so are requests under way. They count
+/// as never taken, and are done anew when the virtual machine has found another export.
 pub struct Server {
     shared: Arc<Shared>,
     /// Hangs up when the thread has ended.
@@ -52,8 +53,20 @@ struct Shared {
     images: Arc<Images>,
     disk: Disk,
     closing: AtomicBool,
-    /// What cuts off the virtual machine that is connected.
-    connected: Mutex<Option<ShutdownHandle>>,
+    connected: Mutex<Option<Connected>>,
+}
+
+/// What cuts off the virtual machine that is connected.
+struct Connected {
+    backend: Arc<Backend>,
+    messages: ShutdownHandle,
+}
+
+impl Connected {
+    fn cut(&self) {
+        self.backend.close();
+        self.messages.shutdown();
+    }
 }
 
 impl Server {
@@ -95,9 +108,10 @@ impl Drop for Server {
         // It wakes whoever waits for a virtual machine.
         let _ = shutdown(self.shared.socket.as_raw_fd(), Shutdown::Both);
         if let Some(connected) = &*self.shared.connected.lock() {
-            connected.shutdown();
+            connected.cut();
         }
-        // A VMM can hold a thread up, for it has made the events that the thread reads and writes.
+        // A VMM can hold a thread up, for it has made the events and the memory that the thread reads and writes. It
+        // changes nothing any more.
         let _ = self.ended.recv_timeout(Duration::from_secs(VHOST_CLOSING_SECS));
     }
 }
@@ -147,9 +161,11 @@ impl Shared {
         };
         let mut session = Session::new(device, self.disk.queues)?;
         session.daemon.start(listener).map_err(unusable)?;
-        *self.connected.lock() = session.daemon.shutdown_handle();
-        if self.closing.load(Ordering::Acquire) {
-            session.daemon.request_shutdown();
+        *self.connected.lock() = session.connected();
+        if self.closing.load(Ordering::Acquire)
+            && let Some(connected) = &*self.connected.lock()
+        {
+            connected.cut();
         }
         let left = session.daemon.wait();
         *self.connected.lock() = None;
@@ -190,6 +206,13 @@ impl Session {
         };
         registered.map_err(no_memory)?;
         Ok(session)
+    }
+
+    fn connected(&self) -> Option<Connected> {
+        Some(Connected {
+            backend: Arc::clone(&self.backend),
+            messages: self.daemon.shutdown_handle()?,
+        })
     }
 }
 
