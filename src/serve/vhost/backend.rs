@@ -10,9 +10,11 @@ use vhost_user_backend::{VhostUserBackend, VringMutex, VringState, VringT};
 use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{EventConsumer, EventNotifier};
 
 use super::chain::{Chain, Malformed};
 use super::config;
+use super::exit::Exit;
 use super::request::{Buffer, Device};
 use crate::limits::{VHOST_BATCH_MAX, VHOST_QUEUE_SIZE_MAX};
 
@@ -25,6 +27,7 @@ pub(super) struct Backend {
     device: Device,
     memory: Memory,
     queues: Vec<Queue>,
+    exit: Exit,
     /// Set when the operator has been told of the guest: it could fill the log else.
     was_reported: AtomicBool,
 }
@@ -55,23 +58,23 @@ enum Next {
 
 impl Backend {
     /// The guest's memory comes into `memory` when the VMM sends it.
-    pub(super) fn new(device: Device, memory: Memory, queues: u16) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Where the process has too many descriptors.
+    pub(super) fn new(device: Device, memory: Memory, queues: u16) -> io::Result<Self> {
+        Ok(Self {
             device,
             memory,
             queues: (0..queues).map(|_| Queue::default()).collect(),
+            exit: Exit::new(queues)?,
             was_reported: AtomicBool::new(false),
-        }
+        })
     }
 
-    /// Cuts off what the queues' threads are at.
+    /// Cuts off what the queues' threads are at, and ends them.
     pub(super) fn close(&self) {
         self.device.close();
-    }
-
-    /// The event that ends a queue's thread: queues come first, and the library's own event.
-    pub(super) fn end_event(&self) -> u64 {
-        self.queues.len() as u64 + 1
+        self.exit.notify();
     }
 
     /// Serves a queue until there is nothing in it, or it breaks. The ring's lock is held during a batch, so that the VMM,
@@ -210,11 +213,18 @@ impl VhostUserBackend for Backend {
         Ok(())
     }
 
+    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
+        self.exit.lend()
+    }
+
     /// A thread has one queue, the one of its own number. An error ends the thread.
-    fn handle_event(&self, event: u16, _events: EventSet, vrings: &[Vring], thread: usize) -> io::Result<()> {
-        if u64::from(event) == self.end_event() {
-            return Err(io::Error::other("the VMM has left"));
-        }
+    fn handle_event(
+        &self,
+        _event: u16,
+        _events: EventSet,
+        vrings: &[Vring],
+        thread: usize,
+    ) -> io::Result<()> {
         if let (Some(queue), [vring]) = (self.queues.get(thread), vrings) {
             self.serve(queue, vring);
         }

@@ -10,6 +10,7 @@
 mod backend;
 mod chain;
 mod config;
+mod exit;
 mod request;
 mod server;
 

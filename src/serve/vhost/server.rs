@@ -17,8 +17,6 @@ use tracing::{debug, warn};
 use vhost::vhost_user::Listener;
 use vhost_user_backend::{ShutdownHandle, VhostUserDaemon};
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
-use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
 use super::backend::Backend;
 use super::request::Device;
@@ -178,34 +176,23 @@ impl Shared {
 
 /// What serves one virtual machine: a thread for its messages, and one for each queue.
 struct Session {
-    /// Dropped first: that waits for the threads, which wait for `end` while it is open.
+    /// Dropping it waits for the queues' threads.
     daemon: VhostUserDaemon<Arc<Backend>>,
     backend: Arc<Backend>,
-    /// Ends the queues' threads. The library offers an event of its own for that, but never closes it.
-    end: EventNotifier,
-    /// The other side of `end`, as the threads wait for it.
-    _ended: EventConsumer,
 }
 
 impl Session {
     fn new(device: Device, queues: u16) -> Result<Self> {
-        let (ended, end) =
-            new_event_consumer_and_notifier(EventFlag::CLOEXEC | EventFlag::NONBLOCK).map_err(no_memory)?;
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let backend = Arc::new(Backend::new(device, memory.clone(), queues));
-        let daemon =
-            VhostUserDaemon::new("vhost-peer".into(), Arc::clone(&backend), memory).map_err(unusable)?;
-        let registered = daemon.get_epoll_handlers().iter().try_for_each(|queue| {
-            queue.register_listener(ended.as_raw_fd(), EventSet::IN, backend.end_event())
-        });
-        let session = Self {
-            daemon,
-            backend,
-            end,
-            _ended: ended,
-        };
-        registered.map_err(no_memory)?;
-        Ok(session)
+        let backend = Arc::new(Backend::new(device, memory.clone(), queues).map_err(no_memory)?);
+        match VhostUserDaemon::new("vhost-peer".into(), Arc::clone(&backend), memory) {
+            Ok(daemon) => Ok(Self { daemon, backend }),
+            Err(error) => {
+                // The library leaves those threads behind that it has started by then.
+                backend.close();
+                Err(unusable(error))
+            }
+        }
     }
 
     fn connected(&self) -> Option<Connected> {
@@ -219,7 +206,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.backend.close();
-        let _ = self.end.notify();
     }
 }
 
