@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use parking_lot::Mutex;
 use tracing::warn;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
-use vhost_user_backend::{VhostUserBackend, VringMutex, VringState, VringT};
+use vhost_user_backend::{VhostUserBackend, VringState, VringT};
 use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
@@ -16,11 +17,12 @@ use super::chain::{Chain, Malformed};
 use super::config;
 use super::exit::Exit;
 use super::request::{Buffer, Device};
+use super::ring::Ring;
 use crate::limits::{VHOST_BATCH_MAX, VHOST_QUEUE_SIZE_MAX};
 
 /// The guest's memory, as the VMM hands it over and changes it.
 pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
-type Vring = VringMutex<Memory>;
+type Vring = VringState<Memory>;
 
 /// A disk while one VMM is connected.
 pub(super) struct Backend {
@@ -77,22 +79,30 @@ impl Backend {
         self.exit.notify();
     }
 
-    /// Serves a queue until there is nothing in it, or it breaks. The ring's lock is held during a batch, so that the VMM,
-    /// when it stops the ring, finds all done that was taken.
-    fn serve(&self, queue: &Queue, vring: &Vring) {
+    /// Serves a queue until there is nothing in it, or it breaks.
+    fn serve(&self, queue: &Queue, ring: &Ring) {
         let mut was_idle = false;
         while !self.device.is_closing() && !queue.is_broken.load(Ordering::Acquire) {
-            let served = self.serve_batch(queue, &mut vring.get_mut());
-            match served {
-                // What is announced twice and is not there will never be.
-                Ok((0, Next::Batch)) if was_idle => {
-                    self.give_up(queue, Malformed("the ring names no request"))
-                }
-                Ok((done, Next::Batch)) => was_idle = done == 0,
-                Ok((_, Next::Wait)) => return,
-                Err(malformed) => self.give_up(queue, malformed),
+            match self.serve_batch(queue, ring, was_idle) {
+                (done, Next::Batch) => was_idle = done == 0,
+                (_, Next::Wait) => return,
             }
+            // The lock is not fair: the VMM may wait to stop the ring.
+            thread::yield_now();
         }
+    }
+
+    /// Does some requests, or gives the queue up. The ring's lock is held meanwhile, so that the VMM, when it stops the
+    /// ring, finds all done that was taken, and no queue is given up that it has set up anew.
+    fn serve_batch(&self, queue: &Queue, ring: &Ring, was_idle: bool) -> (usize, Next) {
+        let vring = &mut *ring.get_mut();
+        match self.take_batch(queue, vring) {
+            // What is announced twice and is not there will never be.
+            Ok((0, Next::Batch)) if was_idle => self.give_up(queue, Malformed("the ring names no request")),
+            Ok(served) => return served,
+            Err(malformed) => self.give_up(queue, malformed),
+        }
+        (0, Next::Wait)
     }
 
     fn give_up(&self, queue: &Queue, malformed: Malformed) {
@@ -106,8 +116,8 @@ impl Backend {
         }
     }
 
-    /// Does some requests, and tells the guest; returns how many.
-    fn serve_batch(&self, queue: &Queue, vring: &mut VringState<Memory>) -> Result<(usize, Next), Malformed> {
+    /// Does some requests, and tells the guest, also of those before a malformed one; returns how many.
+    fn take_batch(&self, queue: &Queue, vring: &mut Vring) -> Result<(usize, Next), Malformed> {
         let memory = self.memory.memory();
         if !vring.is_enabled() || !vring.get_queue().ready() {
             return Ok((0, Next::Wait));
@@ -117,15 +127,12 @@ impl Backend {
         }
         let outside = |_| Malformed("its rings are outside of memory");
         vring.disable_notification().map_err(outside)?;
-        let mut work = queue.work.lock();
-        let mut done = 0;
-        while done < VHOST_BATCH_MAX && self.serve_one(&mut work, &memory, vring)? {
-            done += 1;
-        }
+        let (done, ended) = self.serve_some(&mut queue.work.lock(), &memory, vring);
         if done > 0 && vring.needs_notification().map_err(outside)? {
             // It fails where nobody listens, which then is nobody's loss.
             let _ = vring.signal_used_queue();
         }
+        ended?;
         if self.device.is_closing() {
             // The rings may be another one's by now.
             return Ok((done, Next::Wait));
@@ -136,12 +143,29 @@ impl Backend {
         Ok((done, Next::Wait))
     }
 
+    /// Does requests up to the bound of a batch; returns how many, and why no more where one is malformed.
+    fn serve_some(
+        &self,
+        work: &mut Work,
+        memory: &GuestMemoryMmap,
+        vring: &mut Vring,
+    ) -> (usize, Result<(), Malformed>) {
+        for done in 0..VHOST_BATCH_MAX {
+            match self.serve_one(work, memory, vring) {
+                Ok(true) => {}
+                Ok(false) => return (done, Ok(())),
+                Err(malformed) => return (done, Err(malformed)),
+            }
+        }
+        (VHOST_BATCH_MAX, Ok(()))
+    }
+
     /// Does the next request; `false` where there is none, or it is cut off.
     fn serve_one(
         &self,
         work: &mut Work,
         memory: &GuestMemoryMmap,
-        vring: &mut VringState<Memory>,
+        vring: &mut Vring,
     ) -> Result<bool, Malformed> {
         if self.device.is_closing() {
             return Ok(false);
@@ -172,7 +196,7 @@ impl Backend {
 
 impl VhostUserBackend for Backend {
     type Bitmap = ();
-    type Vring = Vring;
+    type Vring = Ring;
 
     fn num_queues(&self) -> usize {
         self.queues.len()
@@ -218,15 +242,9 @@ impl VhostUserBackend for Backend {
     }
 
     /// A thread has one queue, the one of its own number. An error ends the thread.
-    fn handle_event(
-        &self,
-        _event: u16,
-        _events: EventSet,
-        vrings: &[Vring],
-        thread: usize,
-    ) -> io::Result<()> {
-        if let (Some(queue), [vring]) = (self.queues.get(thread), vrings) {
-            self.serve(queue, vring);
+    fn handle_event(&self, _event: u16, _events: EventSet, vrings: &[Ring], thread: usize) -> io::Result<()> {
+        if let (Some(queue), [ring]) = (self.queues.get(thread), vrings) {
+            self.serve(queue, ring);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod chain;
 mod config;
 mod exit;
 mod request;
+mod ring;
 mod server;
 
 pub use server::{Disk, Server};
