@@ -65,16 +65,6 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Damage and refused memory are the operator's concern too, so they are logged.
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NoMemory) {
-            error!("{error}");
-        }
-        Self::Failed
-    }
-}
-
 /// An image that a guest uses.
 pub(super) struct Device {
     name: String,
@@ -84,6 +74,8 @@ pub(super) struct Device {
     id: [u8; VIRTIO_BLK_ID_BYTES as usize],
     /// Set when this device may not change anything any more, the guest's memory included.
     closing: AtomicBool,
+    /// Set when the operator has been told of the image: a guest could fill the log else.
+    was_reported: AtomicBool,
 }
 
 /// Memory of a queue, used by one request after the other.
@@ -101,6 +93,7 @@ impl Device {
             image,
             id,
             closing: AtomicBool::new(false),
+            was_reported: AtomicBool::new(false),
         }
     }
 
@@ -170,6 +163,16 @@ impl Device {
         })
     }
 
+    /// Damage and refused memory are the operator's concern too, so the first of it is logged.
+    fn failed(&self, error: &Error) -> Refusal {
+        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NoMemory)
+            && !self.was_reported.swap(true, Ordering::AcqRel)
+        {
+            error!("disk {}: {error}", self.name);
+        }
+        Refusal::Failed
+    }
+
     /// The bytes of so many sectors, all of them on the disk.
     fn range(&self, sector: u64, sectors: u64) -> Result<ByteRange, Refusal> {
         let end = sector.checked_add(sectors).ok_or(Refusal::Failed)?;
@@ -216,8 +219,10 @@ impl Request<'_> {
     fn read(&mut self, sector: u64) -> Result<(), Refusal> {
         for piece in self.data_range(sector, self.output_len)?.pieces(PIECE) {
             let bytes = self.buffer.room(piece.len() as usize);
-            self.device.image.read(piece.start, bytes)?;
-            self.device.go_on()?;
+            let device = self.device;
+            let read = device.image.read(piece.start, bytes);
+            read.map_err(|error| device.failed(&error))?;
+            device.go_on()?;
             self.output.write(bytes)?;
             self.written += bytes.len() as u32;
         }
@@ -237,8 +242,10 @@ impl Request<'_> {
         let bytes = self.buffer.room(piece.len() as usize);
         self.input.read(bytes)?;
         // The guest's memory may have kept this waiting, so that it is asked only now.
-        self.device.go_on()?;
-        Ok(self.device.image.write(piece.start, bytes)?)
+        let device = self.device;
+        device.go_on()?;
+        let written = device.image.write(piece.start, bytes);
+        written.map_err(|error| device.failed(&error))
     }
 
     fn get_id(&mut self) -> Result<(), Refusal> {
@@ -267,8 +274,10 @@ impl Request<'_> {
         for zeroes in &*wanted {
             let keep = how.keeps(zeroes.flags.get());
             for piece in self.zeroed(zeroes)?.pieces(IMAGE_ZERO_PIECE_MAX) {
-                self.device.go_on()?;
-                self.device.image.zero(piece, keep)?;
+                let device = self.device;
+                device.go_on()?;
+                let done = device.image.zero(piece, keep);
+                done.map_err(|error| device.failed(&error))?;
             }
         }
         Ok(())

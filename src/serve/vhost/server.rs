@@ -116,11 +116,17 @@ impl Drop for Server {
 
 impl Shared {
     fn run(&self, mut listener: Listener, _ending: Sender<()>) {
+        // Virtual machines connect again each second, and would fill the log.
+        let mut reported = None;
         while self.wait_for_client() {
-            if let Err(error) = self.serve(&mut listener) {
-                warn!("disk {}: {error}", self.disk.image);
+            let failure = self.serve(&mut listener).err();
+            if let Some(error) = &failure {
+                if reported != Some(error.kind()) {
+                    warn!("disk {}: {error}", self.disk.image);
+                }
                 thread::sleep(ACCEPT_PAUSE);
             }
+            reported = failure.map(|error| error.kind());
         }
     }
 
