@@ -40,10 +40,29 @@ impl Machine {
     /// # Panics
     /// Where the event cannot be sent.
     pub fn make_available(&mut self, queue: usize, head: u16) {
+        self.make_all_available(queue, &[head]);
+    }
+
+    /// Makes the chains that begin at `heads` available at once, and kicks.
+    ///
+    /// # Panics
+    /// Where the event cannot be sent.
+    pub fn make_all_available(&mut self, queue: usize, heads: &[u16]) {
         let ring = MEMORY_START + QUEUE_BYTES * queue as u64 + AVAILABLE;
-        let count = self.queues[queue].available;
-        self.poke(ring + 4 + 2 * u64::from(count % QUEUE_SIZE), &head.to_le_bytes());
-        self.set_available(queue, count.wrapping_add(1));
+        let mut count = self.queues[queue].available;
+        for head in heads {
+            self.poke(ring + 4 + 2 * u64::from(count % QUEUE_SIZE), &head.to_le_bytes());
+            count = count.wrapping_add(1);
+        }
+        self.set_available(queue, count);
+    }
+
+    /// Waits for the disk to say that requests are done.
+    ///
+    /// # Panics
+    /// Where it says nothing.
+    pub fn expect_signal(&self, queue: usize) {
+        assert!(self.queues[queue].is_called(), "no signal on queue {queue}");
     }
 
     /// Says that so many chains were made available since the beginning, and kicks.

@@ -181,6 +181,21 @@ fn a_chain_that_is_none_stops_its_queue_and_no_other() {
     expect_alive(&drive, &export, machine);
 }
 
+/// On a queue that has not been used before, so that the signal can only be this one.
+#[test]
+fn requests_before_a_malformed_one_are_told() {
+    let (drive, export, mut machine) = disk();
+    let (header, status_at, _) = machine.request_addresses(1);
+    machine.poke_header(1, kind::FLUSH, 0);
+    machine.poke_descriptors(1, &linked(&[(header, 16, false), (status_at, 1, true)]));
+    machine.make_all_available(1, &[0, QUEUE_SIZE]);
+    machine.expect_signal(1);
+    assert_eq!((machine.answered(1), machine.status(1)), (1, status::OK));
+    machine.stop_queue(1);
+    machine.start_queue(1);
+    expect_alive(&drive, &export, machine);
+}
+
 /// A table whose only descriptor names the table again, and behind it one that goes round.
 fn table_in_table(table: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
