@@ -1,6 +1,7 @@
 //! Images on a real volume.
 
 mod change;
+mod disk;
 mod manage;
 mod survey;
 

@@ -249,6 +249,49 @@ fn a_low_bound_on_open_files_does_not_stop_machines() {
     }
 }
 
+/// The number of open files ends while the queues' threads are started, one after the other.
+#[test]
+fn threads_of_a_machine_that_cannot_be_served_do_not_stay() {
+    let drive = drive_with(1 << 20);
+    let export = Export::vhost(&drive, "disk", &["--queues", "64"]);
+    let queues = || count_threads(drive.pid(), &["vring"]);
+    let limit = |files: &str| {
+        run(Command::new("prlimit")
+            .args([&format!("--nofile={files}:"), "--pid"])
+            .arg(drive.pid().to_string()));
+    };
+    let files = fs::read_dir(format!("/proc/{}/fd", drive.pid())).unwrap().count();
+    // Each queue needs two for its end, and three more when its thread starts.
+    limit(&(files + 2 * 65 + 3 * 32).to_string());
+    let before = pauses(drive.pid());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| Machine::connect(&export.socket(), 64));
+        eventually("it is tried again and again", || {
+            pauses(drive.pid()) > before + 20
+        });
+        limit("4096");
+        let mut machine = waiting.join().unwrap();
+        machine.write(63, 0, &pattern(1, 4096));
+        eventually("only its own threads are there", || queues() == 64);
+    });
+    eventually("no thread stays", || queues() == 0);
+}
+
+/// How often the thread that waits for machines has paused.
+fn pauses(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let is_waiting = |task: &fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm"));
+        name.is_ok_and(|name| name == "vhost\n")
+    };
+    let task = tasks.flatten().find(is_waiting).unwrap();
+    let status = fs::read_to_string(task.path().join("status")).unwrap();
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
 #[test]
 fn an_exported_drive_is_in_use() {
     let drive = drive_with(1 << 20);
