@@ -42,6 +42,8 @@ pub const DEFRAG_STEP_BYTES: u64 = 64 << 20;
 /// Bytes of two files that one look for differences compares, and of which one look for equal pages shares; each extent
 /// on the way counts as a page.
 pub const DIFF_STEP_BYTES: u64 = 64 << 20;
+/// Bytes of two files that are compared before others may overwrite them in place again; counted in the same way.
+pub const DIFF_PIN_BYTES: u64 = 1 << 20;
 /// Ranges that one look for differences of two images tells.
 pub const IMAGE_RANGES_MAX: usize = 1 << 16;
 /// Images are as long as disks can be: multiples of a sector.

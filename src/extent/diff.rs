@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::map::Map;
 use super::run::{Extent, block_len};
-use crate::limits::{DIFF_STEP_BYTES, PAGE_SIZE};
+use crate::limits::{DIFF_PIN_BYTES, PAGE_SIZE};
 use crate::range::{ByteRange, page_ceil, page_floor};
 
 /// Extents that [`Content::is_same_until`] looks at: what is left beside shared nodes is seldom more than a few nodes.
@@ -41,6 +41,21 @@ pub struct Differences {
     pub ranges: Vec<ByteRange>,
     /// Where to go on.
     pub end: u64,
+}
+
+impl Differences {
+    /// Goes on with what was found from the end on.
+    pub(crate) fn append(&mut self, next: Self) {
+        let mut ranges = next.ranges.into_iter().peekable();
+        if let (Some(last), Some(first)) = (self.ranges.last_mut(), ranges.peek())
+            && last.end == first.start
+        {
+            last.end = first.end;
+            ranges.next();
+        }
+        self.ranges.extend(ranges);
+        self.end = next.end;
+    }
 }
 
 /// A walk along two contents.
@@ -117,10 +132,11 @@ impl Content {
     }
 
     /// Like [`Content::differences`], in a range, and as if the shorter content went on with zeros. Ends early where it has
-    /// found `most` ranges or looked at `DIFF_STEP_BYTES`, but not before it has come forward.
+    /// found `most` ranges or looked at `DIFF_PIN_BYTES`, at the end of a page, but not before it has come forward.
     pub fn differences_in(&self, other: &Self, range: ByteRange, most: usize) -> Differences {
         let mut walk = Walk::new(self, other, range.start);
-        while walk.at < range.end && walk.looked < DIFF_STEP_BYTES && walk.found.0.len() <= most {
+        let is_done = |walk: &Walk<'_>| walk.looked >= DIFF_PIN_BYTES && walk.at.is_multiple_of(PAGE_SIZE);
+        while walk.at < range.end && !is_done(&walk) && walk.found.0.len() <= most {
             walk.step(range.end);
         }
         let end = match walk.found.0.get(most) {

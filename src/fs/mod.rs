@@ -11,6 +11,7 @@
 //! attributes.rs  chmod, chown, truncate, utimens
 //! file.rs        read, write, fallocate, seek, copy
 //! compare.rs     where two files differ, and pages of theirs that are equal
+//! looks.rs       who compares gives way to writers on a full volume
 //! sealer.rs      deduplication behind the writers: backlog.rs has what waits for it, dedup.rs when it is wanted
 //! compressor.rs  blocks of files left alone are held compressed
 //! defrag.rs      what writes have shattered becomes whole again
@@ -62,6 +63,7 @@ mod defrag;
 mod directory;
 mod file;
 mod inode;
+mod looks;
 mod names;
 mod operations;
 mod rename;

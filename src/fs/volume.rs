@@ -12,6 +12,7 @@ use super::compress::Compress;
 use super::dedup::Dedup;
 use super::inode::change::{Books, Change, Gate, Structure};
 use super::inode::{Body, Directory, Inode, MODE_MASK, Meta, NewInode};
+use super::looks::Looks;
 use super::snapshot::history::History;
 use super::snapshot::list::Snapshots;
 use super::snapshot::usage::SnapshotUsage;
@@ -20,7 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::grid::{Grid, Namespace, Usage};
 use crate::limits::{DENTRY_COST, INODE_COST};
 use crate::vfs::{FileKind, Ino, Outdated, StatFs};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// How often a full volume waits for unlinked files to be forgotten: at first 1 ms, then twice as long each time.
 const ROOM_WAITS: u32 = 6;
@@ -97,6 +98,8 @@ pub struct Volume {
     pub(super) backlog: Arc<Backlog>,
     /// Tells the frontend what it may remember no more; called with no lock but `managing`.
     pub(super) outdated: RwLock<Box<Forget>>,
+    /// Files that are compared, which makes a full volume refuse more than it must.
+    pub(super) looks: Looks,
     /// Unlinked files that stayed when a writer waited for them to be forgotten.
     lasting_orphans: AtomicU64,
 }
@@ -142,6 +145,7 @@ impl Volume {
             snapshots: RwLock::new(Snapshots::new(now)),
             structure: RwLock::new(()),
             outdated: RwLock::new(Box::new(|_| {})),
+            looks: Looks::default(),
             lasting_orphans: AtomicU64::new(0),
         }))
     }
@@ -222,24 +226,33 @@ impl Volume {
 
     /// Runs an operation that needs memory; where there is none, but unlinked files wait to be forgotten, it gives the
     /// frontend a moment to pass that on. So `rm` makes room for the very next write, though a kernel tells of the
-    /// last use of a file only afterwards. No lock may be held.
+    /// last use of a file only afterwards. Where files were compared meanwhile, it waits for that to pause. No lock may be held.
     ///
     /// Files that are unlinked and still open look the same: after one wait in vain nobody waits for so many again.
     pub(super) fn with_room<T>(&self, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut turn = None;
         for wait in 0..ROOM_WAITS {
             let orphans = self.table.orphans();
-            match operation() {
-                Err(full)
-                    if full.kind() == ErrorKind::NoSpace
-                        && orphans > self.lasting_orphans.fetch_min(orphans, Ordering::Relaxed) =>
-                {
-                    thread::sleep(Duration::from_millis(1 << wait));
-                }
+            let ended = self.looks.ended();
+            let _turn = turn.take();
+            let full = match operation() {
+                Err(error) if is_full(&error) => error,
                 done => return done,
+            };
+            let looked = self.looks.since(ended);
+            let unlinked = full.kind() == ErrorKind::NoSpace
+                && orphans > self.lasting_orphans.fetch_min(orphans, Ordering::Relaxed);
+            if !looked && !unlinked {
+                return Err(full);
+            }
+            turn = looked.then(|| self.looks.turn());
+            if unlinked {
+                thread::sleep(Duration::from_millis(1 << wait));
             }
         }
         self.lasting_orphans
             .store(self.table.orphans(), Ordering::Relaxed);
+        let _turn = turn;
         operation()
     }
 
@@ -261,4 +274,8 @@ impl Volume {
             block_size: self.namespace.block_size(),
         }
     }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::QuotaExceeded)
 }

@@ -1,5 +1,8 @@
 //! Files compared, and equal pages made to share memory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use super::*;
 
 const LEN: u64 = 1 << 20;
@@ -116,4 +119,81 @@ fn a_file_without_a_name_is_left_as_it_is() {
     assert_eq!(fixture.share_pages(a, b), 0);
     assert_eq!(fixture.read(b), bytes(1));
     fixture.volume.forget(b, 1);
+}
+
+/// Takes all memory that is left.
+fn fill(fixture: &Fixture) {
+    let rest = fixture.file(Ino::ROOT, "rest");
+    let mut at = 0;
+    for size in [64 << 10, 4096] {
+        let bytes = vec![0xab; size];
+        while let Ok(written) = fixture.volume.write(rest, WriteAt::Offset(at), &bytes, false) {
+            at += written.len as u64;
+        }
+    }
+}
+
+#[test]
+fn on_a_full_volume_an_overwrite_waits_for_a_look_to_end() {
+    let fixture = Fixture::new(4 << 20);
+    let (a, b) = (fixture.filled("a", 1), fixture.filled("b", 2));
+    fixture.differences([a, b]);
+    fill(&fixture);
+    let volume = &fixture.volume;
+    let look = volume.looks.begin();
+    let pinned = volume.table.get(a).unwrap().content().unwrap().clone();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| fixture.write(a, 0, &[7; 4096]));
+        while volume.looks.waiting() == 0 && !writer.is_finished() {
+            thread::yield_now();
+        }
+        drop(pinned);
+        drop(look);
+    });
+    assert_eq!(fixture.read(a)[..4096], [7; 4096]);
+}
+
+#[test]
+fn a_full_volume_that_is_compared_is_overwritten() {
+    let fixture = Fixture::new(4 << 20);
+    let (a, b) = (fixture.filled("a", 1), fixture.filled("b", 2));
+    fill(&fixture);
+    let volume = &fixture.volume;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut round = 0;
+            while !done.load(Ordering::Relaxed) {
+                for page in 0..LEN / 4096 {
+                    fixture.write(a, page * 4096, &[round; 4096]);
+                }
+                round ^= 1;
+            }
+        });
+        for _ in 0..50 {
+            if writer.is_finished() {
+                break;
+            }
+            volume.differences([a, b], whole(), 1000).unwrap();
+            // There may be no memory for the map; no byte changes.
+            let _ = volume.share_pages(a, b, whole());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(fixture.read(b), bytes(2));
+}
+
+#[test]
+fn pieces_of_a_comparison_make_one_answer() {
+    let fixture = Fixture::new(32 << 20);
+    let (a, b) = (fixture.file(Ino::ROOT, "a"), fixture.file(Ino::ROOT, "b"));
+    let len = 5 << 20;
+    for (file, fill) in [(a, 1), (b, 2)] {
+        for at in (0..len).step_by(1 << 20) {
+            fixture.write(file, at, &vec![fill; 1 << 20]);
+        }
+    }
+    let range = ByteRange { start: 0, end: len };
+    let found = fixture.volume.differences([a, b], range, 2).unwrap();
+    assert_eq!((found.ranges, found.end), (vec![range], len));
 }
