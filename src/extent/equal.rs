@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::content::Content;
 use super::diff::{Piece, same_bytes};
 use super::run::{Extent, block_len};
-use crate::Result;
 use crate::grid::Namespace;
 use crate::limits::PAGE_SIZE;
 use crate::range::{ByteRange, page_ceil};
+use crate::{ErrorKind, Result};
 
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -61,7 +61,13 @@ impl Content {
         let preallocated = self.preallocated;
         let mut result = Ok(());
         for equal in self.equal_pages(other, range) {
-            result = self.paste(namespace, equal.start, &other.clip(equal)).map(drop);
+            let pasted = self.paste(namespace, equal.start, &other.clip(equal));
+            result = match pasted {
+                Ok(bytes) if bytes == equal.len() => Ok(()),
+                // There was memory for the first of them only.
+                Ok(_) => Err(ErrorKind::NoSpace.into()),
+                Err(error) => Err(error),
+            };
             if result.is_err() {
                 break;
             }

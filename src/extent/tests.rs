@@ -24,7 +24,10 @@ const BLOCK: u64 = 64 * KIB;
 
 /// A namespace of 64 KiB blocks with this much memory.
 fn namespace(size_bytes: u64) -> Arc<Namespace> {
-    let block_size = 64 << 10;
+    namespace_of_blocks(size_bytes, 64 << 10)
+}
+
+fn namespace_of_blocks(size_bytes: u64, block_size: u32) -> Arc<Namespace> {
     let grid = Grid::new(GridConfig {
         size_bytes,
         block_size,

@@ -123,3 +123,43 @@ fn without_memory_for_the_map_bytes_stay() {
     target.check().unwrap();
     assert!(read(&target, 0, 300 * KIB) == before);
 }
+
+/// A base in so many extents that pasting a region takes several steps.
+fn scattered(namespace: &Arc<Namespace>, len: u64) -> Content {
+    let mut content = Content::new();
+    for page in (0..len / 4096).step_by(2).chain((1..len / 4096).step_by(2)) {
+        write(&mut content, namespace, page * 4096, 4096);
+    }
+    content
+}
+
+#[test]
+fn where_memory_ends_within_a_run_nothing_counts_that_was_not_shared() {
+    let (mut short, mut whole) = (0, 0);
+    for room in (0..12 << 10).step_by(512) {
+        let namespace = namespace_of_blocks(16 << 20, 1 << 20);
+        let base = scattered(&namespace, 1024 * KIB);
+        let mut target = filled(&namespace, 1024 * KIB);
+        // Else it would become a clone of the base at once.
+        target.write(&namespace, 255 * 4096, b"\0").unwrap();
+        // What is exchanged is in use elsewhere, so it makes no room.
+        let other = target.clone();
+        leave(&namespace, room);
+        let result = target.share_pages(&namespace, &base, 0);
+        target.check().unwrap();
+        let shares = |page: u64| {
+            let [own, bases] = [&target, &base].map(|content| content.map.covering(page * 4096).unwrap());
+            own.block.index() == bases.block.index()
+        };
+        let shared = (0..256).filter(|page| shares(*page)).count() as u64 * 4096;
+        match result {
+            Ok(done) => {
+                assert_eq!(done.bytes, shared, "{room} bytes of room");
+                whole += 1;
+            }
+            Err(_) => short += u32::from(shared > 0),
+        }
+        assert!(read(&target, 0, 1024 * KIB) == read(&other, 0, 1024 * KIB));
+    }
+    assert!(short > 0 && whole > 0, "{short} ended half-way, {whole} did not");
+}
