@@ -76,13 +76,16 @@ impl Volume {
         Ok(tally.report)
     }
 
-    /// Verifies the extents of a regular file, whose writers wait meanwhile.
+    /// Verifies the extents of a regular file as they are at one moment.
     ///
     /// # Errors
     /// `Corrupt`, naming the first rule that does not hold and where; `Stale`, `IsDirectory`, `InvalidArgument` for what is
     /// no regular file.
     pub fn check_file(&self, ino: Ino) -> Result<()> {
-        self.table.get(ino)?.content()?.check()
+        self.looks.give_way();
+        let _look = self.looks.begin();
+        let pinned = self.table.get(ino)?.content()?.clone();
+        pinned.check()
     }
 
     /// Compares what is charged for the nodes of extent maps with those in living files and records, shared ones once.
