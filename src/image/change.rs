@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::folder::{Folder, Held};
 use super::manage::{Manager, without_room};
 use super::name::Name;
-use super::record::Record;
+use super::record::{Record, forget_base, set_base};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{FILE_SIZE_MAX, SECTOR_SIZE};
 use crate::range::ByteRange;
-use crate::vfs::{Caller, Outdated, SetAttr};
+use crate::vfs::{Caller, Ino, Outdated, SetAttr};
 
 /// A size that an image shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,35 +43,59 @@ pub struct Rebased {
 }
 
 impl Manager<'_> {
-    /// Removes images: all of them, or none where one cannot be removed. Clones of theirs stay as they are. One that a
-    /// client of a server uses is refused unless `force` says so; it lives on, without a name, until the client leaves.
+    /// Removes images: none where one does not exist or is in use when all are looked at. Clones of theirs stay as they are.
+    /// One that a client of a server uses is refused unless `force` says so; it lives on, without a name, until the client
+    /// leaves.
+    ///
+    /// Then they go one by one, in the order of their names. The first that a client has begun to use since then, or whose
+    /// name stands for another file by now, ends it: that one and those behind it stay.
     ///
     /// # Errors
     /// `NotFound`, `Busy`.
     pub fn remove(&mut self, names: &[Name], force: bool) -> Result<()> {
         // One that is named twice is removed once.
         let names: BTreeSet<&Name> = names.iter().collect();
-        let mut gone = Vec::new();
-        for name in &names {
-            let image = self.folder(name)?.get(name)?;
-            if !force {
-                let cure = "or add --force: the image lives on until they leave, and then its bytes are gone";
-                self.require_unused(name, &image, cure)?;
-            }
-            gone.push(Outdated::Attributes(image.attr.ino));
-        }
-        self.outdated.append(&mut gone);
+        let mut images = Vec::new();
         for name in names {
-            let folder = self.folder(name)?;
-            let (dir, entry) = (folder.ino, folder.outdated_entry(name.as_bytes()));
+            let image = self.folder(name)?.get(name)?;
+            self.require_removable(name, &image, force)?;
+            images.push((name, image.attr.ino));
+        }
+        for (name, ino) in images {
+            self.remove_one(name, ino, force)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an image that was looked at before.
+    fn remove_one(&mut self, name: &Name, ino: Ino, force: bool) -> Result<()> {
+        let folder = self.folder(name)?;
+        let (dir, entry) = (folder.ino, folder.outdated_entry(name.as_bytes()));
+        // Where there is none any more somebody else was faster.
+        if let Some(image) = folder.find(name)? {
+            if image.attr.ino != ino {
+                let context = format!(
+                    "image `{name}` has become another file meanwhile\nhint: `okapi image ls` shows which images are left"
+                );
+                return Err(Error::new(ErrorKind::Busy, context));
+            }
+            self.require_removable(name, &image, force)?;
             match folder.fs.unlink(dir, name.as_bytes()) {
-                // Somebody else was faster.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 removed => removed?,
             }
-            self.outdated.extend([Outdated::Inode(dir), entry]);
         }
+        self.outdated
+            .extend([Outdated::Attributes(ino), Outdated::Inode(dir), entry]);
         Ok(())
+    }
+
+    fn require_removable(&self, name: &Name, image: &Held<'_>, force: bool) -> Result<()> {
+        let cure = "or add --force: the image lives on until they leave, and then its bytes are gone";
+        match force {
+            true => Ok(()),
+            false => self.require_unused(name, image, cure),
+        }
     }
 
     /// Makes a clone an image of its own: it forgets its base, and its fleet. No byte changes.
@@ -86,12 +110,7 @@ impl Manager<'_> {
             let context = format!("image `{name}` has no base\nhint: others can be cloned from it as it is");
             return Err(Error::new(ErrorKind::InvalidArgument, context));
         }
-        let own = Record {
-            base: None,
-            fleet: None,
-            ..record
-        };
-        own.write(folder.fs, image.attr.ino)?;
+        forget_base(folder.fs, image.attr.ino)?;
         self.outdated.push(Outdated::Attributes(image.attr.ino));
         Ok(())
     }
@@ -115,11 +134,7 @@ impl Manager<'_> {
         let shared = fs.share_pages(source.attr.ino, ino, rest).map_err(no_room)?;
         let next = (shared.end < size).then_some(shared.end);
         if next.is_none() {
-            let record = Record {
-                base: Some(base.clone()),
-                ..Record::read(fs, ino)?
-            };
-            record.write(fs, ino).map_err(no_room)?;
+            set_base(fs, ino, base).map_err(no_room)?;
             self.outdated.push(Outdated::Attributes(ino));
         }
         Ok(Rebased {
@@ -137,7 +152,10 @@ impl Manager<'_> {
     pub fn resize(&mut self, name: &Name, size: NewSize, shrink: bool) -> Result<Resized> {
         let folder = self.folder(name)?;
         let image = folder.get(name)?;
-        let (fs, ino, from) = (folder.fs, image.attr.ino, image.attr.size);
+        let (fs, ino) = (folder.fs, image.attr.ino);
+        // Two who make it longer by so much do so one after the other.
+        let _resizing = self.uses.resizing.lock();
+        let from = fs.getattr(ino)?.size;
         let to = size.resolve(name, from)?;
         if to < from {
             if !shrink {

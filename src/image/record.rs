@@ -55,6 +55,24 @@ impl Record {
     }
 }
 
+/// Makes a file say that it has this base; all else that it says stays.
+///
+/// # Errors
+/// `Stale`, `NoSpace`.
+pub(super) fn set_base(fs: &dyn Vfs, ino: Ino, base: &Name) -> Result<()> {
+    set(fs, ino, BASE, Some(base.as_bytes()))
+}
+
+/// Makes a file say neither that it has a base nor that it belongs to a fleet.
+///
+/// # Errors
+/// `Stale`.
+pub(super) fn forget_base(fs: &dyn Vfs, ino: Ino) -> Result<()> {
+    [BURNED, FLEET, BASE]
+        .into_iter()
+        .try_for_each(|name| set(fs, ino, name, None))
+}
+
 /// The value of an attribute, whatever it is; `None` where there is none.
 pub(crate) fn value(fs: &dyn Vfs, ino: Ino, name: &[u8]) -> Result<Option<Box<[u8]>>> {
     match fs.getxattr(ino, name) {
@@ -64,7 +82,8 @@ pub(crate) fn value(fs: &dyn Vfs, ino: Ino, name: &[u8]) -> Result<Option<Box<[u
     }
 }
 
-fn set(fs: &dyn Vfs, ino: Ino, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+/// Sets an attribute, or sees to it that there is none.
+pub(crate) fn set(fs: &dyn Vfs, ino: Ino, name: &[u8], value: Option<&[u8]>) -> Result<()> {
     let Some(value) = value else {
         return match fs.removexattr(ino, name) {
             Err(error) if error.kind() != ErrorKind::NoAttribute => Err(error),

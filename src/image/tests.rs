@@ -115,6 +115,16 @@ impl Drive {
             .expect("any value can be set");
     }
 
+    fn xattr(&self, image: &str, attribute: &str) -> Option<Box<[u8]>> {
+        self.fs.getxattr(self.ino(image), attribute.as_bytes()).ok()
+    }
+
+    fn directory(&self) -> Ino {
+        let directory = self.fs.lookup(Ino::ROOT, b"images").expect("it is there").ino;
+        self.fs.forget(directory, 1);
+        directory
+    }
+
     fn held(&self) -> u64 {
         self.grid.usage().held_bytes
     }

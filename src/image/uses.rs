@@ -1,4 +1,4 @@
-//! Which images are in use by clients of servers.
+//! What is under way with the images of a drive.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,29 @@ use parking_lot::Mutex;
 
 use crate::vfs::Ino;
 
-/// Images that clients of servers use, and how many do.
+/// What is under way with the images of a drive, whoever does it.
 #[derive(Default)]
-pub(super) struct Uses(Mutex<HashMap<Ino, usize>>);
+pub(super) struct Uses {
+    /// Images that clients of servers use, and how many do.
+    clients: Mutex<HashMap<Ino, usize>>,
+    /// Held from the look at a size to its change; above the locks of the filesystem.
+    pub(super) resizing: Mutex<()>,
+}
 
 impl Uses {
     /// How many clients use an image.
     pub(super) fn of(&self, ino: Ino) -> usize {
-        self.0.lock().get(&ino).copied().unwrap_or(0)
+        self.clients.lock().get(&ino).copied().unwrap_or(0)
     }
 
     /// One client more.
     pub(super) fn begin(&self, ino: Ino) {
-        *self.0.lock().entry(ino).or_default() += 1;
+        *self.clients.lock().entry(ino).or_default() += 1;
     }
 
     /// One client fewer.
     pub(super) fn end(&self, ino: Ino) {
-        let mut uses = self.0.lock();
+        let mut uses = self.clients.lock();
         match uses.get_mut(&ino) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {

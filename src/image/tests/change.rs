@@ -120,6 +120,7 @@ fn a_committed_clone_is_a_base_and_its_clones_know_it() {
         ..new("clone")
     };
     drive.make("base", &clone).expect("there is room");
+    drive.set_xattr("clone", "user.okapi.burned", b"0123");
     drive.clone("clone", "child");
     let commit = |image: &str| drive.manage(|manager| manager.commit(&name(image)));
     commit("clone").expect("it has a base");
@@ -128,6 +129,7 @@ fn a_committed_clone_is_a_base_and_its_clones_know_it() {
         ..Record::default()
     };
     assert_eq!(drive.record("clone"), expected);
+    assert_eq!(drive.xattr("clone", "user.okapi.burned"), None);
     assert_eq!(drive.record("child").base, Some(name("clone")));
     assert_eq!(kind(commit("clone")), ErrorKind::InvalidArgument);
     assert_eq!(kind(commit("base")), ErrorKind::InvalidArgument);
@@ -213,4 +215,40 @@ fn without_memory_for_the_record_an_image_keeps_its_base() {
     assert_eq!(drive.record("vm"), Record::default());
     assert_eq!(drive.bytes("vm"), bytes);
     namespace.set_quota(None);
+}
+
+#[test]
+fn a_new_base_leaves_all_else_that_an_image_says() {
+    let drive = Drive::new(16 << 20);
+    drive.clone("base", "other");
+    drive.clone("base", "vm");
+    drive.set_xattr("vm", "user.okapi.ip", b"of\nmine");
+    drive.set_xattr("vm", "user.okapi.burned", b"0123");
+    rebase(&drive, "vm", "other").expect("there is room");
+    assert_eq!(drive.record("vm").base, Some(name("other")));
+    drive
+        .manage(|manager| manager.commit(&name("vm")))
+        .expect("it has a base");
+    assert_eq!(
+        drive.xattr("vm", "user.okapi.ip").as_deref(),
+        Some(&b"of\nmine"[..])
+    );
+}
+
+#[test]
+fn sizes_that_change_at_once_add_up() {
+    let drive = Drive::new(16 << 20);
+    let base = name("base");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    drive
+                        .manage(|manager| manager.resize(&base, NewSize::Grow(512), false))
+                        .expect("it may grow");
+                }
+            });
+        }
+    });
+    assert_eq!(drive.find("base").expect("it is there").size, SIZE + 100 * 512);
 }
