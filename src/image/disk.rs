@@ -22,7 +22,7 @@ type Tell = dyn Fn(&[Outdated]) + Send + Sync;
 pub struct Images {
     pub(super) fs: Arc<dyn Vfs>,
     tell: Arc<Tell>,
-    uses: Arc<Uses>,
+    pub(super) uses: Arc<Uses>,
     read_only: bool,
 }
 

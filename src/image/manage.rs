@@ -1,19 +1,25 @@
 //! Making, removing and changing images as wholes: nobody sees one half made.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use tracing::warn;
 
+use super::draft::{Maker, next_name};
 use super::folder::{Folder, Held, no_image};
 use super::name::Name;
-use super::record::Record;
+use super::record::{Record, set, value};
 use super::uses::Uses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::FILE_SIZE_MAX;
 use crate::range::ByteRange;
-use crate::vfs::{Attr, Caller, CopyRange, NewName, NewNode, Outdated, RenameMode, Vfs, WriteAt};
+use crate::vfs::{
+    Attr, Caller, CopyRange, Ino, NewName, NewNode, Outdated, RenameMode, SetAttr, Vfs, WriteAt,
+};
 
 /// Names that are tried for what is in the making, before it is given up: others can be in use only where a snapshot was
 /// made, and gone back to, in the very moment.
 const TRIES: usize = 64;
+
+/// The POSIX access list of a file (acl(5)).
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 
 /// An image to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +47,7 @@ pub struct Patch {
 pub struct Manager<'m> {
     folder: Option<Folder<'m>>,
     pub(super) uses: &'m Uses,
+    _maker: Maker<'m>,
     pub(super) outdated: Vec<Outdated>,
 }
 
@@ -49,6 +56,7 @@ impl<'m> Manager<'m> {
         Ok(Self {
             folder: Folder::open(fs)?,
             uses,
+            _maker: uses.drafts.begin(),
             outdated: Vec::new(),
         })
     }
@@ -73,8 +81,23 @@ impl<'m> Manager<'m> {
             return Err(no_image(base));
         };
         let source = folder.get(base)?;
+        self.sweep();
         self.make_from(&source, Some(base), new)
             .map_err(|error| without_room(error, || format!("cannot make `{}`", new.name)))
+    }
+
+    /// Removes some of what is left of images in the making; a clone does not need it.
+    fn sweep(&mut self) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        match self.uses.drafts.sweep(folder) {
+            Ok(names) => {
+                let entries = names.iter().map(|name| folder.outdated_entry(name));
+                self.outdated.extend(entries);
+            }
+            Err(error) => warn!("cannot look for what is left of images in the making: {error}"),
+        }
     }
 
     /// The same of a file that was looked up in the directory; `base` is its name, where it is an image.
@@ -105,34 +128,68 @@ impl<'m> Manager<'m> {
                 Ok(())
             }
             Err(error) => {
-                folder.fs.unlink(folder.ino, &temporary)?;
+                discard(folder, &temporary);
                 Err(error)
             }
         }
     }
 }
 
-/// Makes an empty file that is no image yet, owned like the base; returns its name too.
+/// Makes an empty file that is no image yet, with the owner and the permissions of the base; returns its name too.
 pub(super) fn create_draft<'f>(folder: &Folder<'f>, base: &Attr) -> Result<(Held<'f>, Vec<u8>)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     let caller = Caller {
         uid: base.uid,
         gid: base.gid,
     };
     let mut tries = 0;
     loop {
-        let name = format!(".okapi-{}", NEXT.fetch_add(1, Ordering::Relaxed)).into_bytes();
+        let name = next_name();
         let at = NewName {
             parent: folder.ino,
             name: &name,
-            mode: base.mode & 0o777,
+            mode: 0o600,
             umask: 0,
         };
         match folder.fs.create(caller, at, NewNode::Regular) {
-            Ok(attr) => return Ok((Held::new(folder.fs, attr), name)),
+            Ok(attr) => {
+                let mut draft = Held::new(folder.fs, attr);
+                match copy_permissions(folder.fs, base, attr.ino) {
+                    Ok(attr) => draft.attr = attr,
+                    Err(error) => {
+                        discard(folder, &name);
+                        return Err(error);
+                    }
+                }
+                return Ok((draft, name));
+            }
             Err(error) if error.kind() == ErrorKind::Exists && tries < TRIES => tries += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Gives a file owner, group, access list and permissions of the base, whatever the directory hands down.
+fn copy_permissions(fs: &dyn Vfs, base: &Attr, ino: Ino) -> Result<Attr> {
+    let owner = SetAttr {
+        uid: Some(base.uid),
+        gid: Some(base.gid),
+        ..SetAttr::default()
+    };
+    fs.setattr(Caller::default(), ino, &owner)?;
+    // With a list the bits of the group are its mask, so it goes first.
+    let list = value(fs, base.ino, ACCESS_LIST)?;
+    set(fs, ino, ACCESS_LIST, list.as_deref())?;
+    let mode = SetAttr {
+        mode: Some(base.mode & 0o777),
+        ..SetAttr::default()
+    };
+    fs.setattr(Caller::default(), ino, &mode)
+}
+
+/// Removes a draft, after a failure that is to be told instead of this one's.
+fn discard(folder: &Folder<'_>, name: &[u8]) {
+    if let Err(error) = folder.fs.unlink(folder.ino, name) {
+        warn!("cannot remove `{}` from the images: {error}", name.escape_ascii());
     }
 }
 

@@ -4,10 +4,11 @@
 //! name.rs    what a name may be
 //! folder.rs  the directory, and images found in it
 //! disk.rs    an image as a disk, for the servers of disks
-//! uses.rs    which images their clients use
+//! uses.rs    what is under way: clients of images, drafts, resizes
 //! record.rs  what okapi knows about an image beside its bytes
 //! survey.rs  images listed, compared and checked
 //! manage.rs  clones made
+//! draft.rs   names of what is in the making, and what is left of it
 //! change.rs  images removed, resized, and given another base or none
 //! format/    raw, qcow2 and vhdx files, read and written
 //! burn/      where in an image a file or a token is
@@ -17,6 +18,7 @@
 pub mod burn;
 mod change;
 mod disk;
+mod draft;
 pub mod fleet;
 mod folder;
 pub mod format;

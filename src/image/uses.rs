@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
+use super::draft::Drafts;
 use crate::vfs::Ino;
 
 /// What is under way with the images of a drive, whoever does it.
@@ -11,6 +12,8 @@ use crate::vfs::Ino;
 pub(super) struct Uses {
     /// Images that clients of servers use, and how many do.
     clients: Mutex<HashMap<Ino, usize>>,
+    /// Images in the making.
+    pub(super) drafts: Drafts,
     /// Held from the look at a size to its change; above the locks of the filesystem.
     pub(super) resizing: Mutex<()>,
 }

@@ -1,6 +1,7 @@
 //! Clones.
 
 use super::*;
+use crate::image::manage::create_draft;
 
 #[test]
 fn a_clone_has_the_bytes_of_its_base_with_the_patches_and_a_record() {
@@ -117,4 +118,77 @@ fn nothing_is_changed_where_the_drive_refuses_it() {
         .expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::ReadOnly);
     assert_eq!(drive.entries(), ["base"]);
+}
+
+/// An access list (acl(5)): the owner and a user may read and write, the group and others may not.
+fn access_list() -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] = [
+        (0x01, 6, u32::MAX),
+        (0x02, 6, 1000),
+        (0x04, 0, u32::MAX),
+        (0x10, 6, u32::MAX),
+        (0x20, 0, u32::MAX),
+    ];
+    let mut bytes = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn a_clone_has_the_permissions_of_its_base_whatever_the_directory_hands_down() {
+    const LIST: &str = "system.posix_acl_access";
+    let drive = Drive::new(16 << 20);
+    let changes = SetAttr {
+        mode: Some(0o2775),
+        gid: Some(99),
+        ..SetAttr::default()
+    };
+    let directory = drive.directory();
+    let caller = Caller::default();
+    drive
+        .fs
+        .setattr(caller, directory, &changes)
+        .expect("it is there");
+    let default = b"system.posix_acl_default";
+    drive
+        .fs
+        .setxattr(caller, directory, default, &access_list(), XattrMode::Set)
+        .expect("it is a list");
+    drive.clone("base", "plain");
+    let attr = drive.find("plain").expect("it is there");
+    assert_eq!((attr.uid, attr.gid, attr.mode), (7, 8, 0o640));
+    assert_eq!(drive.xattr("plain", LIST), None);
+    drive.set_xattr("base", LIST, &access_list());
+    drive.clone("base", "listed");
+    let attr = drive.find("listed").expect("it is there");
+    assert_eq!((attr.uid, attr.gid, attr.mode), (7, 8, 0o660));
+    assert_eq!(drive.xattr("listed", LIST).as_deref(), Some(&*access_list()));
+}
+
+#[test]
+fn a_draft_that_a_snapshot_brings_back_is_found_and_goes_with_the_next_clone() {
+    let drive = Drive::new(16 << 20);
+    drive
+        .manage(|manager| {
+            let folder = manager.folder(&name("base"))?;
+            let base = folder.get(&name("base"))?;
+            let (_, draft) = create_draft(folder, &base.attr)?;
+            assert_eq!(drive.images.leftovers()?, [""; 0], "it is under way");
+            drive.clone("base", "meanwhile");
+            drive.fs.create_snapshot("caught")?;
+            folder.fs.unlink(folder.ino, &draft)
+        })
+        .expect("there is room");
+    drive.fs.rollback("caught").expect("it is there");
+    let left = drive.images.leftovers().expect("it can be listed");
+    assert_eq!(left.len(), 1);
+    assert_eq!(drive.entries(), [&left[0], "base", "meanwhile"]);
+    drive.create(drive.directory(), ".okapi-mine", NewNode::Regular);
+    drive.clone("base", "clone");
+    assert_eq!(drive.entries(), [".okapi-mine", "base", "clone", "meanwhile"]);
+    drive.fs.delete_snapshot("caught").expect("it is there");
 }
