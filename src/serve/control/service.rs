@@ -308,19 +308,13 @@ impl Service {
 
     fn scattered(&self, subjects: &[u8]) -> Result<Vec<u8>> {
         let found = self.volume.scattered(&subjects_of(subjects)?)?;
-        let bytes = to_json(&ScatteredReply {
+        let reply = ScatteredReply {
             files: found.files,
             extents: found.extents,
             scattered: found.scattered.iter().map(|(ino, len)| (ino.0, *len)).collect(),
-        })?;
-        if bytes.len() > CONTROL_PAYLOAD_MAX {
-            let context = format!(
-                "{} files are too many for one answer\nhint: name directories, one after the other",
-                found.scattered.len()
-            );
-            return Err(Error::new(ErrorKind::TooLarge, context));
-        }
-        Ok(bytes)
+        };
+        let what = format!("{} files", reply.scattered.len());
+        bounded_json(&reply, &what, "name directories, one after the other")
     }
 
     fn defragment(&self, offset: u64, files: &[u8]) -> Result<Answer> {
@@ -367,6 +361,18 @@ fn namespace_reply(namespace: &Namespace) -> NamespaceReply {
 fn to_json(reply: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(reply)
         .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot write JSON").with_source(source))
+}
+
+/// Refuses what one answer cannot carry: says of `what` there is too much, and the `cure`.
+fn bounded_json(reply: &impl serde::Serialize, what: &str, cure: &str) -> Result<Vec<u8>> {
+    let bytes = to_json(reply)?;
+    match bytes.len() > CONTROL_PAYLOAD_MAX {
+        false => Ok(bytes),
+        true => Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("{what} are too many for one answer\nhint: {cure}"),
+        )),
+    }
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8], complaint: &'static str) -> Result<T> {

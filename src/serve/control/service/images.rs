@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Answer, Service, from_json, to_json};
-use crate::error::{Error, ErrorKind, Result};
+use super::{Answer, Service, bounded_json, from_json, to_json};
+use crate::error::{ErrorKind, Result};
 use crate::fs::{FileUsage, Subject};
 use crate::image::fleet::FleetRequest;
 use crate::image::{Finding, Listed, Listing, Name, NewImage, NewSize};
-use crate::limits::CONTROL_PAYLOAD_MAX;
 use crate::serve::control::protocol::{
     ImageCheckReply, ImageDiffReply, ImageReply, ImageRequest, RebaseReply, ResizeReply, SizeRequest,
 };
@@ -36,7 +35,11 @@ impl Service {
             ImageRequest::Resize { name, size, shrink } => {
                 answer = self.resize_image(name, *size, *shrink)?
             }
-            ImageRequest::Check => payload = to_json(&self.check_images(&names_in(asked)?)?)?,
+            ImageRequest::Check => {
+                let report = self.check_images(&names_in(asked)?)?;
+                let what = format!("{} findings", report.findings.len());
+                payload = bounded_json(&report, &what, "name images, some after the others")?;
+            }
         }
         Ok((answer, payload))
     }
@@ -56,15 +59,8 @@ impl Service {
         let replies: Vec<_> = images
             .map(|((name, image), usage)| reply(&listing, name, image, &usage))
             .collect();
-        let bytes = to_json(&replies)?;
-        if bytes.len() > CONTROL_PAYLOAD_MAX {
-            let context = format!(
-                "{} images are too many for one answer\nhint: list the directory `images`, and ask `okapi du`",
-                replies.len()
-            );
-            return Err(Error::new(ErrorKind::TooLarge, context));
-        }
-        Ok(bytes)
+        let what = format!("{} images", replies.len());
+        bounded_json(&replies, &what, "list the directory `images`, and ask `okapi du`")
     }
 
     fn clone_image(&self, base: &str, name: &str) -> Result<()> {
@@ -152,6 +148,11 @@ impl Service {
                 .into_iter()
                 .map(|finding| (finding.image.to_string(), finding.text));
             report.findings.extend(told);
+        }
+        if names.is_empty() {
+            let text = "it is left of an image that was in the making when a snapshot was made; clones made later remove it";
+            let left = self.images.leftovers()?.into_iter();
+            report.findings.extend(left.map(|name| (name, text.into())));
         }
         Ok(report)
     }
