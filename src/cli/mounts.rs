@@ -31,8 +31,17 @@ impl Mount {
     /// Has the kernel write back what programs have changed through mappings: all else has reached the drive already.
     pub(super) fn flush(&self) -> Result<()> {
         let failed = |source: io::Error| {
-            let context = format!("cannot flush {}", self.mountpoint.display());
-            Error::new(ErrorKind::Corrupt, context).with_source(source)
+            let place = self.mountpoint.display();
+            let (kind, context) = match source.kind() {
+                io::ErrorKind::PermissionDenied => (
+                    ErrorKind::AccessDenied,
+                    format!(
+                        "cannot flush {place}, which you may not open\nhint: ask as the user who has mounted it"
+                    ),
+                ),
+                _ => (ErrorKind::Corrupt, format!("cannot flush {place}")),
+            };
+            Error::new(kind, context).with_source(source)
         };
         let root = File::open(&self.mountpoint).map_err(failed)?;
         syncfs(root).map_err(|errno| failed(errno.into()))

@@ -63,10 +63,10 @@ enum Command {
         #[command(flatten)]
         fleet: Box<fleet::Arguments>,
     },
-    /// Remove images: all that are named, or none
+    /// Remove images: none where one does not exist or is in use
     ///
     /// Clones of an image stay when it goes. An image that a client of an export uses is not removed; a program that has the
-    /// file open keeps it until it closes it.
+    /// file open keeps it until it closes it. Where a client begins to use one meanwhile, it stays, and those behind it by name.
     Rm {
         /// Their names
         #[arg(required = true, value_name = "NAME")]
@@ -126,10 +126,27 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it depends on the bytes of images: the others need not be able to open the drive.
+    fn uses_bytes(&self) -> bool {
+        match self {
+            Self::Import(_)
+            | Self::Export(_)
+            | Self::Clone { .. }
+            | Self::Diff { .. }
+            | Self::Rebase { .. }
+            | Self::Resize { .. } => true,
+            Self::Ls { .. } | Self::Rm { .. } | Self::Commit { .. } | Self::Check { .. } => false,
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let drive = mounts::drive(arguments.mount.as_deref())?;
-    // What programs have changed through mappings counts too.
-    drive.flush()?;
+    if arguments.command.uses_bytes() {
+        // What programs have changed through mappings counts too.
+        drive.flush()?;
+    }
     let mut client = drive.connect()?;
     match &arguments.command {
         Command::Import(arguments) => return import::run(arguments, &drive),
