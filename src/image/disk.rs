@@ -154,16 +154,8 @@ impl Image {
     }
 
     /// Writes all of `bytes`, or as many as fit and then fails; the caller tells of the change.
-    pub(crate) fn write(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            // The writer is nobody who could keep set-user-ID bits.
-            let written = self
-                .fs()
-                .write(self.ino(), WriteAt::Offset(offset), bytes, true)?;
-            offset += written.len as u64;
-            bytes = &bytes[written.len..];
-        }
-        Ok(())
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        write_all(self.fs(), self.ino(), offset, bytes)
     }
 
     /// Makes a range read as zeros, or a part of it and then fails, and tells other frontends; `keep` its memory, or give
@@ -227,4 +219,15 @@ impl Image {
     fn ino(&self) -> Ino {
         self.attr.ino
     }
+}
+
+/// Writes all of `bytes`, or as many as fit and then fails.
+pub(super) fn write_all(fs: &dyn Vfs, ino: Ino, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        // The writer is nobody who could keep set-user-ID bits.
+        let written = fs.write(ino, WriteAt::Offset(offset), bytes, true)?;
+        offset += written.len as u64;
+        bytes = &bytes[written.len..];
+    }
+    Ok(())
 }

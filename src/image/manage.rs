@@ -2,6 +2,7 @@
 
 use tracing::warn;
 
+use super::disk::write_all;
 use super::draft::{Maker, next_name};
 use super::folder::{Folder, Held, no_image};
 use super::name::Name;
@@ -10,9 +11,7 @@ use super::uses::Uses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::FILE_SIZE_MAX;
 use crate::range::ByteRange;
-use crate::vfs::{
-    Attr, Caller, CopyRange, Ino, NewName, NewNode, Outdated, RenameMode, SetAttr, Vfs, WriteAt,
-};
+use crate::vfs::{Attr, Caller, CopyRange, Ino, NewName, NewNode, Outdated, RenameMode, SetAttr, Vfs};
 
 /// Names that are tried for what is in the making, before it is given up: others can be in use only where a snapshot was
 /// made, and gone back to, in the very moment.
@@ -221,13 +220,7 @@ fn apply(fs: &dyn Vfs, draft: &Held<'_>, size: u64, patch: &Patch) -> Result<()>
         );
         return Err(Error::new(ErrorKind::InvalidArgument, context));
     }
-    let (mut offset, mut rest) = (patch.offset, patch.bytes.as_slice());
-    while !rest.is_empty() {
-        let written = fs.write(draft.attr.ino, WriteAt::Offset(offset), rest, false)?;
-        offset += written.len as u64;
-        rest = &rest[written.len..];
-    }
-    Ok(())
+    write_all(fs, draft.attr.ino, patch.offset, &patch.bytes)
 }
 
 fn publish(folder: &Folder<'_>, temporary: &[u8], name: &Name) -> Result<()> {
