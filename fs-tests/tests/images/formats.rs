@@ -338,6 +338,70 @@ fn a_clone_is_exported_as_what_differs_from_its_base() {
 }
 
 #[test]
+fn an_overlay_takes_the_place_of_no_file_below_it() {
+    let (drive, files) = (drive(), Files::new());
+    fs::write(path(&drive, "base"), pattern(7, 1 << 20)).unwrap();
+    image(&drive, &["clone", "base", "vm"]);
+    let base = files.text("base.qcow2");
+    image(&drive, &["export", "base", &files.text("deep.raw")]);
+    qemu_img(&[
+        "create", "-q", "-f", "qcow2", "-b", "deep.raw", "-F", "raw", &base,
+    ]);
+    for name in ["base.qcow2", "deep.raw"] {
+        let file = files.text(name);
+        let before = fs::read(&file).unwrap();
+        let overlay = [
+            "export",
+            "vm",
+            &file,
+            "--backing",
+            "base",
+            "--format",
+            "qcow2",
+            "--force",
+        ];
+        fails(&drive, &overlay, 2, &[name, "backing file itself", "hint"]);
+        assert!(fs::read(&file).unwrap() == before, "{name}");
+    }
+}
+
+#[test]
+fn a_backing_file_s_name_may_have_colons() {
+    let (drive, files) = (drive(), Files::new());
+    fs::write(path(&drive, "debian:12"), pattern(7, 1 << 20)).unwrap();
+    image(&drive, &["clone", "debian:12", "vm"]);
+    fs::write(path(&drive, "vm"), pattern(8, 1 << 20)).unwrap();
+    image(&drive, &["export", "debian:12", &files.text("debian:12.qcow2")]);
+    let vm = files.text("vm.qcow2");
+    image(&drive, &["export", "vm", &vm, "--backing", "debian:12"]);
+    assert_eq!(info(&vm, "qcow2")["backing-filename"], "./debian:12.qcow2");
+    same((&vm, "qcow2"), (path(&drive, "vm").to_str().unwrap(), "raw"));
+    image(&drive, &["import", &vm, "--name", "back", "--follow-backing"]);
+    assert_eq!(difference(&path(&drive, "back"), &path(&drive, "vm")), None);
+}
+
+#[test]
+fn names_of_what_is_not_written_are_refused() {
+    let (drive, files) = (drive(), Files::new());
+    fs::write(path(&drive, "i"), pattern(7, 1 << 20)).unwrap();
+    for (name, cure) in [
+        ("i.vmdk", "qemu-img"),
+        ("i.raw.zst", "pipe"),
+        ("i.VHD", "qemu-img"),
+    ] {
+        let file = files.text(name);
+        fails(&drive, &["export", "i", &file], 2, &[name, "hint", cure]);
+        assert!(!files.path(name).exists());
+    }
+    let file = files.text("i.VHDX");
+    image(&drive, &["export", "i", &file]);
+    sound(&file, "vhdx");
+    let odd = files.text("odd.gz");
+    image(&drive, &["export", "i", &odd, "--format", "raw"]);
+    assert_eq!(difference(&path(&drive, "i"), &files.path("odd.gz")), None);
+}
+
+#[test]
 fn what_is_not_supported_is_named() {
     let (drive, files) = (drive(), Files::new());
     let disk = files.text("disk");

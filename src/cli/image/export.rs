@@ -1,8 +1,9 @@
 //! `okapi image export`: an image becomes a file of some format.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -67,7 +68,10 @@ struct Base {
 
 impl Arguments {
     fn format(&self) -> Result<Format, Failure> {
-        let format = self.format.or_else(|| by_name(&self.file)).unwrap_or(Format::Raw);
+        let format = match self.format {
+            Some(format) => format,
+            None => by_name(&self.file)?.unwrap_or(Format::Raw),
+        };
         if self.is_stdout() && format != Format::Raw {
             return Err(Failure::Usage(format!(
                 "{format} cannot be written to a pipe, because its parts are written in any order\n\
@@ -92,7 +96,7 @@ impl Arguments {
             .backing_file
             .clone()
             .unwrap_or_else(|| format!("{name}.qcow2"));
-        let format = by_name(Path::new(&file)).ok_or_else(|| {
+        let format = by_name(Path::new(&file))?.ok_or_else(|| {
             Failure::Usage(format!(
                 "the format of the backing file '{file}' is not known\nhint: its name ends with .qcow2, .vhdx, .raw or .img"
             ))
@@ -106,6 +110,7 @@ impl Arguments {
             );
             Error::new(error.kind(), context)
         })?;
+        self.refuse_to_replace(&exported.files)?;
         let (size, wanted) = (exported.disk.size(), disk.size());
         if size != wanted && size != wanted.next_multiple_of(512) {
             return Err(Failure::failed(
@@ -117,18 +122,51 @@ impl Arguments {
                 ),
             ));
         }
-        let backing = NamedBacking { name: file, format };
+        let backing = NamedBacking {
+            name: as_path(file),
+            format,
+        };
         Ok(Base { disk, backing })
+    }
+
+    /// Refuses a file that is in the chain below the new one, which would lose the bytes that it is made of.
+    fn refuse_to_replace(&self, chain: &[(u64, u64)]) -> Outcome {
+        match fs::symlink_metadata(&self.file) {
+            Ok(there) if chain.contains(&(there.dev(), there.ino())) => Err(Failure::Usage(format!(
+                "{} is the backing file itself, or one below it\nhint: choose another name for the new file",
+                self.file.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
-/// The format that the name of a file tells.
-fn by_name(file: &Path) -> Option<Format> {
-    match file.extension()?.to_str()? {
-        "qcow2" => Some(Format::Qcow2),
-        "vhdx" => Some(Format::Vhdx),
-        "raw" | "img" => Some(Format::Raw),
-        _ => None,
+/// The format that the name of a file tells; those that are not written are refused.
+fn by_name(file: &Path) -> Result<Option<Format>, Failure> {
+    let Some(extension) = file.extension().and_then(OsStr::to_str) else {
+        return Ok(None);
+    };
+    let cure = match &*extension.to_ascii_lowercase() {
+        "qcow2" => return Ok(Some(Format::Qcow2)),
+        "vhdx" => return Ok(Some(Format::Vhdx)),
+        "raw" | "img" => return Ok(Some(Format::Raw)),
+        "vmdk" | "vdi" | "vhd" | "vpc" | "qed" => {
+            "export qcow2, of which `qemu-img convert -O FORMAT` makes another one"
+        }
+        "gz" | "xz" | "zst" => "export to - and pipe that into the program that packs it",
+        _ => return Ok(None),
+    };
+    Err(Failure::Usage(format!(
+        "{} has a name for what is not written here\nhint: {cure}; or say what it is to be with --format",
+        file.display()
+    )))
+}
+
+/// A name that QEMU takes for a path: what has a `:` before the first `/` is an address to it.
+fn as_path(name: String) -> String {
+    match name.find(['/', ':']) {
+        Some(at) if name.as_bytes()[at] == b':' => format!("./{name}"),
+        _ => name,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Opened {
     pub format: Format,
     /// What the file shows, with the files below it.
     pub disk: Box<dyn Disk>,
+    /// Device and inode number of the file and of those below it.
+    pub files: Vec<(u64, u64)>,
 }
 
 /// Opens the disk in a file, in the format given or in that which its first bytes tell.
@@ -34,11 +36,16 @@ pub struct Opened {
 /// `NotSupported` where a file uses something that is not, `Corrupt` where it makes no sense; as open(2) fails else.
 /// The message names the file.
 pub fn open(path: &Path, format: Option<Format>, follow_backing: bool) -> Result<Opened> {
-    let chain = Chain {
+    let mut chain = Chain {
         files: Vec::new(),
         follow_backing,
     };
-    chain.open(path, format)
+    let (format, disk) = chain.open(path, format)?;
+    Ok(Opened {
+        format,
+        disk,
+        files: chain.files,
+    })
 }
 
 /// The files that were opened on the way down.
@@ -49,7 +56,7 @@ struct Chain {
 }
 
 impl Chain {
-    fn open(mut self, path: &Path, format: Option<Format>) -> Result<Opened> {
+    fn open(&mut self, path: &Path, format: Option<Format>) -> Result<(Format, Box<dyn Disk>)> {
         let in_file = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
         let source = self.source(path)?;
         let format = match format {
@@ -68,10 +75,10 @@ impl Chain {
                 Box::new(Qcow2::new(Box::new(source), header, below))
             }
         };
-        Ok(Opened { format, disk })
+        Ok((format, disk))
     }
 
-    fn open_below(mut self, above: &Path, backing: &Backing) -> Result<Box<dyn Disk>> {
+    fn open_below(&mut self, above: &Path, backing: &Backing) -> Result<Box<dyn Disk>> {
         let in_file = |error: Error| Error::new(error.kind(), format!("{}: {error}", above.display()));
         if !self.follow_backing {
             return Err(in_file(Error::new(
@@ -95,7 +102,8 @@ impl Chain {
                 None
             }
         };
-        Ok(self.open(&path, format)?.disk)
+        let (_, disk) = self.open(&path, format)?;
+        Ok(disk)
     }
 
     /// Opens a file: the first may be a block device too.
