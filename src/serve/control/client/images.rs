@@ -40,6 +40,15 @@ impl Client {
         self.ask(&request, &in_json(names)?).map(drop)
     }
 
+    /// Refuses a name whose image is not to be replaced, because a client of an export uses it.
+    ///
+    /// # Errors
+    /// `Busy`, `ReadOnly`.
+    pub fn check_replaceable_image(&mut self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.do_with_images(ImageRequest::CheckReplaceable { name })
+    }
+
     /// Where two images differ, from an offset on, as far as one step goes.
     ///
     /// # Errors

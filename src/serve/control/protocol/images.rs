@@ -12,6 +12,8 @@ pub(in crate::serve::control) enum ImageRequest {
     /// Remove images, those in use too if `force` says so. The payload is JSON, an array of names; answered by
     /// `Answer::Done`.
     Remove { force: bool },
+    /// Refuse a name whose image is not to be replaced, because a client uses it; answered by `Answer::Done`.
+    CheckReplaceable { name: String },
     /// Where two images differ from an offset on, as far as one step goes; answered by `Answer::Done` with a payload: JSON,
     /// an [`ImageDiffReply`].
     Diff { names: [String; 2], offset: u64 },

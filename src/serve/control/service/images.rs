@@ -26,6 +26,10 @@ impl Service {
                 let names = names_in(asked)?;
                 self.images.manage(|manager| manager.remove(&names, *force))?;
             }
+            ImageRequest::CheckReplaceable { name } => {
+                let name = Name::new(name)?;
+                self.images.manage(|manager| manager.check_replaceable(&name))?;
+            }
             ImageRequest::Diff { names, offset } => payload = self.compare_images(names, *offset)?,
             ImageRequest::Commit { name } => {
                 let name = Name::new(name)?;
