@@ -1,18 +1,20 @@
 //! `okapi image import` and `export`, with qemu-img as the other side.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fs_tests::harness::{Drive, run};
+use fs_tests::harness::{Drive, Place, run};
+use fs_tests::nbd::Client;
 use fs_tests::rng::{Rng, from_env_or_time};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::files::{Files, difference, info, mapped_bytes, pieces, qemu_img, same, sound};
-use crate::support::{command, drive, drive_with, fails, held_bytes, image, listing, path, pattern};
+use crate::support::{Export, command, drive, drive_with, fails, held_bytes, image, listing, path, pattern};
 
 const MIB: u64 = 1 << 20;
 /// Sizes of disks: none, of one sector, less and more than a cluster, not of whole clusters, of many.
@@ -515,6 +517,81 @@ fn names_that_are_taken_stay_unless_they_are_to_be_replaced() {
 }
 
 #[test]
+fn an_image_that_a_client_uses_is_not_replaced() {
+    let (drive, files) = (drive(), Files::new());
+    fs::write(path(&drive, "i"), pattern(1, 8192)).unwrap();
+    let raw = files.raw("raw", 8192, &[(0, pattern(2, 8192))]);
+    let export = Export::start(&drive);
+    let (client, _) = Client::open(&export.socket(), "i");
+    let import = ["import", &raw, "--name", "i", "--force"];
+    fails(&drive, &import, 1, &["`i` is in use by 1 client", "hint"]);
+    assert!(fs::read(path(&drive, "i")).unwrap() == pattern(1, 8192));
+    assert_eq!(listing(&drive), ["i"]);
+    drop(client);
+    drop(export);
+    until("the client has left", || {
+        command(&drive, &import).output().unwrap().status.success()
+    });
+    assert!(fs::read(path(&drive, "i")).unwrap() == pattern(2, 8192));
+}
+
+#[test]
+fn permissions_come_along_and_get_no_wider() {
+    let (drive, files) = (drive(), Files::new());
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    let set = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let raw = files.raw("raw", 8192, &[(0, pattern(1, 8192))]);
+    let masked = |command: Command| {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", r#"umask 022; exec "$@""#, "bash"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(File::open(&raw).unwrap());
+        run(&mut bash);
+    };
+    for (of, becomes) in [(0o600, 0o600), (0o755, 0o644), (0o444, 0o644)] {
+        set(Path::new(&raw), of);
+        masked(command(&drive, &["import", &raw, "--name", "i"]));
+        assert_eq!(mode(&path(&drive, "i")), becomes, "{of:o}");
+        set(&path(&drive, "i"), of);
+        let file = files.text("file");
+        masked(command(&drive, &["export", "i", &file]));
+        assert_eq!(mode(Path::new(&file)), becomes, "{of:o}");
+        fs::remove_file(file).unwrap();
+        fs::remove_file(path(&drive, "i")).unwrap();
+    }
+    // What is replaced was closed to others.
+    let out = files.raw("out", 1, &[]);
+    set(Path::new(&out), 0o600);
+    masked(command(&drive, &["import", &raw, "--name", "i"]));
+    masked(command(&drive, &["export", "i", &out, "--force"]));
+    assert_eq!(mode(Path::new(&out)), 0o600);
+    masked(command(&drive, &["import", "-", "--name", "piped"]));
+    assert_eq!(mode(&path(&drive, "piped")), 0o600);
+}
+
+#[test]
+fn links_and_pipes_among_the_images_are_no_images() {
+    let (drive, files) = (drive(), Files::new());
+    let out = files.text("out");
+    symlink("/etc/hostname", path(&drive, "link")).unwrap();
+    nix::unistd::mkfifo(&path(&drive, "fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for name in ["link", "fifo"] {
+        let missing = format!("no image `{name}`");
+        fails(&drive, &["export", name, &out], 1, &[&missing, "hint"]);
+        let fleet = ["clone", name, "--subnet", "10.0.0.0/30", "--patch-at", "0={ip}"];
+        fails(&drive, &fleet, 1, &[&missing, "hint"]);
+    }
+    // Nothing is made where a link in place of the directory leads.
+    let (directory, aside) = (drive.path().join("images"), drive.path().join("aside"));
+    fs::rename(&directory, &aside).unwrap();
+    symlink(&aside, &directory).unwrap();
+    let raw = files.raw("raw", 512, &[]);
+    fails(&drive, &["import", &raw, "--name", "i"], 1, &["images"]);
+    assert_eq!(fs::read_dir(&aside).unwrap().count(), 2);
+}
+
+#[test]
 fn raw_disks_pass_through_pipes() {
     let mut rng = Rng::new(from_env_or_time("pipes"));
     let (drive, files) = (drive(), Files::new());
@@ -561,7 +638,14 @@ fn an_image_that_does_not_fit_leaves_nothing() {
     let qcow2 = files.text("qcow2");
     qemu_img(&["convert", "-f", "raw", "-O", "qcow2", &raw, &qcow2]);
     for file in [&raw, &qcow2] {
-        let words = ["no room for up to 40.0 MiB", "were free", "hint"];
+        let words = [
+            "no room for",
+            file,
+            "the copy had come to",
+            "of 64.0 MiB",
+            "were free",
+            "hint",
+        ];
         fails(&drive, &["import", file, "--name", "i"], 1, &words);
         assert!(listing(&drive).is_empty());
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
+use super::directory::{failed, open_image};
 use crate::cli::mounts::Mount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Name;
@@ -24,25 +25,15 @@ pub(super) struct BaseDisk {
 impl BaseDisk {
     pub(super) fn open(drive: &Mount, name: &Name) -> Result<Self> {
         let path = drive.mountpoint.join("images").join(name.as_str());
-        let opened = File::open(&path).and_then(|file| {
-            let metadata = file.metadata()?;
-            Ok((file, metadata))
-        });
-        match opened {
-            Ok((file, metadata)) if metadata.is_file() => Ok(Self {
-                file,
-                path,
-                size: metadata.len(),
-            }),
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                let context = format!("cannot open {}", path.display());
-                Err(Error::new(ErrorKind::AccessDenied, context).with_source(source))
-            }
-            _ => Err(Error::new(
-                ErrorKind::NotFound,
-                format!("there is no image `{name}`\nhint: `okapi image ls` lists them"),
-            )),
-        }
+        let file = open_image(drive, name)?;
+        let metadata = file
+            .metadata()
+            .map_err(|source| failed("cannot look at", &path, source))?;
+        Ok(Self {
+            file,
+            path,
+            size: metadata.len(),
+        })
     }
 
     fn failed(&self, source: impl Into<io::Error>) -> Error {

@@ -3,15 +3,16 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::super::mounts::{self, Mount};
+use super::super::mounts::Mount;
 use super::super::outcome::{Failure, Outcome};
 use super::super::progress::Progress;
-use super::part::{Part, failed};
+use super::directory::{failed, open_image};
+use super::part::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Name;
 use crate::image::format::{
@@ -46,15 +47,15 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, drive: &Mount) -> Outcome {
     let format = arguments.format()?;
-    let mut disk = image_of(&drive.mountpoint, &arguments.image)?;
+    let (mut disk, mode) = image_of(drive, &arguments.image)?;
     if arguments.is_stdout() {
         return to_stdout(&mut disk);
     }
     let base = match &arguments.backing {
-        Some(base) => Some(arguments.base(base, image_of(&drive.mountpoint, base)?)?),
+        Some(base) => Some(arguments.base(base, image_of(drive, base)?.0)?),
         None => None,
     };
-    let part = Part::create(&arguments.file, arguments.force)?;
+    let part = Part::create(&arguments.file, arguments.force, mode)?;
     to_file(&mut disk, base, format, &part.file).map_err(|error| in_file(&arguments.file, error))?;
     part.finish(arguments.force)?;
     Ok(())
@@ -170,25 +171,15 @@ fn as_path(name: String) -> String {
     }
 }
 
-fn image_of(mountpoint: &Path, name: &str) -> Result<Raw> {
+/// The disk of an image, and the permission bits of its file.
+fn image_of(drive: &Mount, name: &str) -> Result<(Raw, u32)> {
     let name = Name::new(name)?;
-    let path = mountpoint.join("images").join(name.as_str());
-    let missing = || {
-        let context =
-            format!("there is no image `{name}`\nhint: `okapi image ls` shows those that there are");
-        Error::new(ErrorKind::NotFound, context)
-    };
-    if !mounts::look_at(&path).is_ok_and(|metadata| metadata.is_file()) {
-        return Err(missing());
-    }
-    let mut options = File::options();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let file = file
-        .open(&path)
-        .map_err(|source| failed("cannot open", &path, source))?;
-    Ok(Raw::new(Box::new(FileSource::new(file)?)))
+    let file = open_image(drive, &name)?;
+    let mode = file
+        .metadata()
+        .map_err(|source| failed("cannot look at", name.as_str().as_ref(), source))?
+        .mode();
+    Ok((Raw::new(Box::new(FileSource::new(file)?)), mode))
 }
 
 fn to_file(disk: &mut Raw, base: Option<Base>, format: Format, file: &File) -> Result<()> {
@@ -243,7 +234,7 @@ impl<W: Write> Stream<W> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.write_all(bytes).map_err(|source| {
             self.is_closed = source.kind() == io::ErrorKind::BrokenPipe;
-            Error::new(ErrorKind::Corrupt, "cannot write to stdout").with_source(source)
+            unwritten(source)
         })?;
         self.at += bytes.len() as u64;
         Ok(())
@@ -275,10 +266,16 @@ impl<W: Write> Writer for Stream<W> {
 
     fn finish(&mut self) -> Result<()> {
         self.zeros_until(self.size)?;
-        self.out
-            .flush()
-            .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot write to stdout").with_source(source))
+        self.out.flush().map_err(unwritten)
     }
+}
+
+fn unwritten(source: io::Error) -> Error {
+    let kind = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::Corrupt,
+    };
+    Error::new(kind, "cannot write to stdout").with_source(source)
 }
 
 fn random_ids() -> Result<[[u8; 16]; 3]> {

@@ -6,21 +6,26 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::fstatvfs;
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
-use super::super::mounts::{self, Mount};
+use super::super::mounts::Mount;
 use super::super::outcome::Outcome;
 use super::super::progress::Progress;
 use super::super::size::human;
-use super::part::{Part, failed, sweep};
+use super::directory::{Directory, failed};
+use super::part::{Part, sweep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Name;
-use crate::image::format::{Disk, Format, RawWriter, copy, copy_stream, open};
+use crate::image::format::{Format, Opened, RawWriter, copy, copy_stream, open};
+use crate::serve::control::Client;
 
 /// Bytes of a clone on the drive that are asked for at a time.
 const CLONE_PIECE: usize = 1 << 30;
+
+/// Permission bits of an image that comes from stdin, of which nobody knows who may read it.
+const STDIN_MODE: u32 = 0o600;
 
 /// Make an image of a disk in a file: raw, qcow2 or vhdx
 ///
@@ -42,95 +47,126 @@ pub(super) struct Arguments {
     /// Read the backing files that a qcow2 file names too: it can name any file that you may read
     #[arg(long)]
     follow_backing: bool,
-    /// Replace an image of that name
+    /// Replace an image of that name, unless a client of an export uses it
     #[arg(long)]
     force: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, drive: &Mount) -> Outcome {
+pub(super) fn run(arguments: &Arguments, drive: &Mount, client: &mut Client) -> Outcome {
     let name = Name::new(&arguments.name)?;
-    let directory = images_of(&drive.mountpoint)?;
+    let directory = images_of(drive)?;
     sweep(&directory)?;
-    let part = Part::create(&directory.join(name.as_str()), arguments.force)?;
-    if arguments.file == Path::new("-") {
-        from_stdin(arguments, &part.file, &directory)?;
-    } else {
-        from_file(arguments, &part.file, &directory)?;
+    let input = Input::open(arguments)?;
+    if arguments.force {
+        // Rather now than behind hours of copying; and again then.
+        client.check_replaceable_image(name.as_str())?;
+    }
+    let mode = input.mode();
+    let part = Part::create_in(directory, name.as_str().as_ref(), arguments.force, mode)?;
+    input.copy(arguments, &part.file)?;
+    if arguments.force {
+        client.check_replaceable_image(name.as_str())?;
     }
     part.finish(arguments.force)?;
     Ok(())
 }
 
 /// The directory of images, made where there is none.
-fn images_of(mountpoint: &Path) -> Result<PathBuf> {
-    let directory = mountpoint.join("images");
-    match fs::create_dir(&directory) {
+fn images_of(drive: &Mount) -> Result<Directory> {
+    let path = drive.mountpoint.join("images");
+    match fs::create_dir(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed("cannot make", &directory, error));
+            return Err(failed("cannot make", &path, error));
         }
-        _ => (),
-    }
-    match mounts::look_at(&directory)?.is_dir() {
-        true => Ok(directory),
-        false => Err(Error::new(
-            ErrorKind::NotDirectory,
-            format!("{} is no directory, where images would be", directory.display()),
-        )),
+        _ => Directory::of_images(drive),
     }
 }
 
-fn from_stdin(arguments: &Arguments, mut image: &File, directory: &Path) -> Result<()> {
-    if let Some(format) = arguments.format.filter(|format| *format != Format::Raw) {
-        return Err(Error::new(
+/// What is imported.
+enum Input {
+    Stdin,
+    Disk(Opened),
+}
+
+impl Input {
+    fn open(arguments: &Arguments) -> Result<Self> {
+        if arguments.file == Path::new("-") {
+            check_stream(arguments.format)?;
+            return Ok(Self::Stdin);
+        }
+        open(&arguments.file, arguments.format, arguments.follow_backing).map(Self::Disk)
+    }
+
+    /// Permission bits for the image.
+    fn mode(&self) -> u32 {
+        match self {
+            Self::Stdin => STDIN_MODE,
+            Self::Disk(disk) => disk.mode,
+        }
+    }
+
+    fn copy(self, arguments: &Arguments, image: &File) -> Result<()> {
+        match self {
+            Self::Stdin => from_stdin(image),
+            Self::Disk(disk) => from_disk(disk, &arguments.file, image),
+        }
+    }
+}
+
+fn check_stream(format: Option<Format>) -> Result<()> {
+    match format {
+        None | Some(Format::Raw) => Ok(()),
+        Some(format) => Err(Error::new(
             ErrorKind::InvalidArgument,
             format!(
                 "{format} cannot be read from a pipe, because its parts lie in any order\nhint: name a file"
             ),
-        ));
+        )),
     }
-    let free = free_bytes(directory)?;
-    let mut read_bytes = 0;
+}
+
+fn from_stdin(mut image: &File) -> Result<()> {
+    let free = free_bytes(image)?;
+    let mut done = 0;
     let copied = copy_stream(&mut io::stdin().lock(), &mut image, &mut |size| {
-        read_bytes = size;
+        done = size;
         Ok(())
     });
     match copied {
-        Err(error) if error.kind() == ErrorKind::NoSpace => Err(no_space(
-            &format!("the first {} of stdin", human(read_bytes)),
-            free,
-        )),
+        Err(error) if error.kind() == ErrorKind::NoSpace => {
+            let reached = format!("the copy had come to {}", human(done));
+            Err(no_space("stdin", &reached, free))
+        }
         copied => copied.map(drop),
     }
 }
 
-fn from_file(arguments: &Arguments, image: &File, directory: &Path) -> Result<()> {
-    let path = &arguments.file;
-    let mut disk = open(path, arguments.format, arguments.follow_backing)?;
-    if disk.format == Format::Raw && cloned(path, image)? {
+fn from_disk(mut disk: Opened, path: &Path, image: &File) -> Result<()> {
+    if disk.format == Format::Raw && cloned(&disk.file, path, image)? {
         return Ok(());
     }
     let disk = &mut *disk.disk;
-    let free = free_bytes(directory)?;
-    let size = disk.size();
+    let free = free_bytes(image)?;
+    let (size, mut done) = (disk.size(), 0);
     let mut bar = Progress::new("importing", size);
-    let copied = copy(disk, None, &mut RawWriter::new(image, size), &mut |done| {
+    let copied = copy(disk, None, &mut RawWriter::new(image, size), &mut |at| {
+        done = at;
         bar.at(done);
         Ok(())
     });
     drop(bar);
     match copied {
-        Err(error) if error.kind() == ErrorKind::NoSpace => Err(no_space(
-            &format!("up to {} of {}", human(data_bytes(disk)?), path.display()),
-            free,
-        )),
+        Err(error) if error.kind() == ErrorKind::NoSpace => {
+            let reached = format!("the copy had come to {} of {}", human(done), human(size));
+            Err(no_space(&path.display().to_string(), &reached, free))
+        }
         copied => copied.map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
 }
 
 /// Clones a regular file of the same filesystem; `false` where that is not possible.
-fn cloned(path: &Path, image: &File) -> Result<bool> {
+fn cloned(file: &File, path: &Path, image: &File) -> Result<bool> {
     let unread = |source| failed("cannot read", path, source);
-    let file = File::open(path).map_err(unread)?;
     let from = file.metadata().map_err(unread)?;
     let device = image.metadata().map_err(unread)?.dev();
     if from.dev() != device || !from.is_file() {
@@ -139,9 +175,10 @@ fn cloned(path: &Path, image: &File) -> Result<bool> {
     let mut bar = Progress::new("importing", from.len());
     let mut done = 0;
     while done < from.len() {
-        match copy_file_range(&file, None, image, None, CLONE_PIECE) {
+        // It goes on by itself; the file's own offset is that of whoever reads it besides.
+        match copy_file_range(file, Some(&mut done), image, None, CLONE_PIECE) {
             Ok(0) => break,
-            Ok(more) => done += more as u64,
+            Ok(_) => (),
             Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if done == 0 => {
                 return Ok(false);
             }
@@ -155,27 +192,18 @@ fn cloned(path: &Path, image: &File) -> Result<bool> {
 }
 
 /// Bytes that a drive has left, as df(1) shows them.
-fn free_bytes(directory: &Path) -> Result<u64> {
-    let stat = statvfs(directory).map_err(|errno| failed("cannot look at", directory, errno.into()))?;
+fn free_bytes(image: &File) -> Result<u64> {
+    let stat = fstatvfs(image).map_err(|errno| {
+        Error::new(ErrorKind::Corrupt, "cannot see how much is free on the drive").with_source(errno)
+    })?;
     Ok(stat.blocks_available() * stat.fragment_size())
 }
 
-/// Bytes of a disk that are no holes.
-fn data_bytes(disk: &mut dyn Disk) -> Result<u64> {
-    let (mut at, mut bytes) = (0, 0);
-    while at < disk.size() {
-        let run = disk.run(at)?;
-        bytes += if run.is_zero { 0 } else { run.end - at };
-        at = run.end;
-    }
-    Ok(bytes)
-}
-
-fn no_space(needed: &str, free: u64) -> Error {
+fn no_space(what: &str, reached: &str, free: u64) -> Error {
     Error::new(
         ErrorKind::NoSpace,
         format!(
-            "the drive has no room for {needed}: {} of it were free\n\
+            "the drive has no room for {what}: {reached}, {} were free\n\
              hint: remove something, or mount a drive with a larger --size",
             human(free)
         ),

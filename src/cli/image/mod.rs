@@ -3,6 +3,7 @@
 mod base;
 mod check;
 mod diff;
+mod directory;
 mod export;
 mod fleet;
 mod import;
@@ -149,7 +150,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     let mut client = drive.connect()?;
     match &arguments.command {
-        Command::Import(arguments) => return import::run(arguments, &drive),
+        Command::Import(arguments) => return import::run(arguments, &drive, &mut client),
         Command::Export(arguments) => return export::run(arguments, &drive),
         Command::Ls { json } => return list::run(&mut client, *json),
         Command::Clone { base, name, fleet } => match name {

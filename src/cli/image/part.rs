@@ -1,50 +1,80 @@
 //! A file that is made aside and gets its name when it is whole; of one that is not nothing stays.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{FlockOperation, flock};
+use parking_lot::Mutex;
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, openat, renameat,
+    renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
 
 use super::super::outcome::complain;
+use super::directory::{Directory, failed};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Files made aside at a time by processes of one number, each in a namespace of its own.
 const TRIES: u32 = 100;
+/// Permission bits that a file for bytes can have.
+const BITS: u32 = 0o666;
+/// Those that its owner needs to use it as a disk.
+const OWNER_BITS: u32 = 0o600;
 
 /// A file without its name yet.
 pub(super) struct Part {
     /// Locked as long as somebody works on it, so that what a killed process has left can be told.
     pub(super) file: File,
-    aside: PathBuf,
-    name: PathBuf,
+    directory: Directory,
+    aside: String,
+    name: OsString,
+    /// Whether the file has its name. Held while it gets it, so that a signal comes before that or behind it.
+    is_named: Arc<Mutex<bool>>,
 }
 
 impl Part {
-    /// Makes an empty file beside `name`, under a name that begins with a dot. SIGINT, SIGTERM and SIGHUP remove it and end
+    /// Makes an empty file beside `path`, under a name that begins with a dot. SIGINT, SIGTERM and SIGHUP remove it and end
     /// the process from now on.
-    pub(super) fn create(name: &Path, force: bool) -> Result<Self> {
-        check_free(name, force)?;
-        let directory = match name.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
+    ///
+    /// Others than its owner may do with it what `mode` allows them, less what the umask forbids; where it is to replace a
+    /// file, no more than they may do with that.
+    pub(super) fn create(path: &Path, force: bool, mode: u32) -> Result<Self> {
+        Self::create_in(Directory::above(path)?, path, force, mode)
+    }
+
+    /// The same in a directory that is open, for the last part of `path`.
+    pub(super) fn create_in(directory: Directory, path: &Path, force: bool, mode: u32) -> Result<Self> {
+        let Some(name) = path.file_name() else {
+            let context = format!("{} is no name for a file", path.display());
+            return Err(Error::new(ErrorKind::InvalidArgument, context));
         };
+        let most = check_free(&directory, name, force)?;
+        let mode = Mode::from_raw_mode(mode & most & BITS | OWNER_BITS);
         let signals = blocked_signals()?;
         for number in 0..TRIES {
-            let aside = directory.join(format!(".{}-{number}.part", std::process::id()));
-            let made = create_locked(&aside);
-            if let Some(file) = made.map_err(|source| failed("cannot make a file in", directory, source))? {
-                remove_on(signals, aside.clone())?;
-                let name = name.to_path_buf();
-                return Ok(Self { file, aside, name });
+            let aside = format!(".{}-{number}.part", std::process::id());
+            let made = create_locked(&directory, &aside, mode);
+            let made = made.map_err(|source| failed("cannot make a file in", &directory.path, source))?;
+            if let Some(file) = made {
+                let part = Self {
+                    file,
+                    directory,
+                    aside,
+                    name: name.to_owned(),
+                    is_named: Arc::default(),
+                };
+                part.remove_on(signals)?;
+                return Ok(part);
             }
         }
-        let context = format!("{} is full of unfinished files", directory.display());
+        let context = format!("{} is full of unfinished files", directory.path.display());
         Err(Error::new(ErrorKind::Exists, context))
     }
 
@@ -52,56 +82,91 @@ impl Part {
     pub(super) fn finish(self, force: bool) -> Result<()> {
         self.file
             .sync_all()
-            .map_err(|source| failed("cannot write", &self.name, source))?;
+            .map_err(|source| failed("cannot write", &self.path(), source))?;
         self.rename(force)?;
-        let parent = self.name.parent().filter(|parent| !parent.as_os_str().is_empty());
         // The name is there; only whether it outlives a loss of power is not known where this fails.
-        if let Ok(directory) = File::open(parent.unwrap_or(Path::new("."))) {
-            let _ = directory.sync_all();
-        }
+        let _ = self
+            .directory
+            .readable()
+            .and_then(|directory| directory.sync_all());
         Ok(())
     }
 
+    fn path(&self) -> PathBuf {
+        self.directory.path.join(&self.name)
+    }
+
     fn rename(&self, force: bool) -> Result<()> {
-        let flags = match force {
-            true => RenameFlags::empty(),
-            false => RenameFlags::RENAME_NOREPLACE,
+        let mut is_named = self.is_named.lock();
+        let (directory, aside, name) = (&self.directory, self.aside.as_str(), self.name.as_os_str());
+        let renamed = match force {
+            true => renameat(directory, aside, directory, name),
+            false => renameat_with(directory, aside, directory, name, RenameFlags::NOREPLACE),
         };
-        match renameat2(AT_FDCWD, &self.aside, AT_FDCWD, &self.name, flags) {
-            Ok(()) => Ok(()),
-            Err(Errno::EEXIST) => Err(taken(&self.name)),
+        let renamed = match renamed {
             // Filesystems without the flag: a link takes no name that is taken either.
-            Err(Errno::EINVAL) if !force => match fs::hard_link(&self.aside, &self.name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken(&self.name)),
-                linked => linked.map_err(|source| failed("cannot make", &self.name, source)),
-            },
-            Err(errno) => Err(failed("cannot make", &self.name, errno.into())),
-        }
+            Err(Errno::INVAL) if !force => linkat(directory, aside, directory, name, AtFlags::empty())
+                .map(|()| unlinkat(directory, aside, AtFlags::empty()).unwrap_or_default()),
+            renamed => renamed,
+        };
+        renamed.map_err(|errno| match errno {
+            Errno::EXIST => taken(&self.path()),
+            errno => failed("cannot make", &self.path(), errno.into()),
+        })?;
+        *is_named = true;
+        Ok(())
+    }
+
+    /// Removes the file and ends the process at a signal, also where the rest of it waits for a pipe.
+    fn remove_on(&self, signals: SigSet) -> Result<()> {
+        let (directory, aside, path) = (self.directory.clone(), self.aside.clone(), self.path());
+        let is_named = Arc::clone(&self.is_named);
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                let Ok(signal) = signals.wait() else {
+                    return;
+                };
+                // Kept to the end, so that the file does not get its name behind the message.
+                let is_named = is_named.lock();
+                match *is_named {
+                    true => complain(&format_args!("ended by {signal}: {} is whole", path.display())),
+                    false => {
+                        let _ = unlinkat(&directory, aside.as_str(), AtFlags::empty());
+                        complain(&format_args!("ended by {signal}: nothing is left of it"));
+                    }
+                }
+                std::process::exit(128 + signal as i32);
+            })
+            .map(drop)
+            .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot start a thread").with_source(source))
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // It has gone where it has its name.
-        let _ = fs::remove_file(&self.aside);
+        if !*self.is_named.lock() {
+            let _ = unlinkat(&self.directory, self.aside.as_str(), AtFlags::empty());
+        }
     }
 }
 
 /// Removes what processes have left in a directory that were killed.
-pub(super) fn sweep(directory: &Path) -> Result<()> {
-    let unread = |source| failed("cannot read", directory, source);
-    for entry in fs::read_dir(directory).map_err(unread)? {
-        let entry = entry.map_err(unread)?;
+pub(super) fn sweep(directory: &Directory) -> Result<()> {
+    let unread = |source| failed("cannot read", &directory.path, source);
+    let readable = directory.readable().map_err(unread)?;
+    for entry in Dir::read_from(readable).map_err(|errno| unread(errno.into()))? {
+        let entry = entry.map_err(|errno| unread(errno.into()))?;
         let name = entry.file_name();
-        let is_part = name.to_str().is_some_and(is_part_name);
-        if !is_part || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if !name.to_str().is_ok_and(is_part_name) {
             continue;
         }
         // Whoever still works on it has it locked; another one may be sweeping too.
-        if let Ok(file) = File::open(entry.path())
+        let name = OsStr::from_bytes(name.to_bytes());
+        if let Ok(Some(file)) = directory.regular_file(name)
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
-            let _ = fs::remove_file(entry.path());
+            let _ = unlinkat(directory, name, AtFlags::empty());
         }
     }
     Ok(())
@@ -115,36 +180,36 @@ fn is_part_name(name: &str) -> bool {
 }
 
 /// Makes a file and locks it; `None` where there is one, or somebody swept it before it was locked.
-fn create_locked(aside: &Path) -> io::Result<Option<File>> {
-    let mut options = File::options();
-    options.read(true).write(true).create_new(true);
-    let file = match options.open(aside) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-        made => made?,
+fn create_locked(directory: &Directory, aside: &str, mode: Mode) -> io::Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = match openat(directory, aside, flags, mode) {
+        Err(Errno::EXIST) => return Ok(None),
+        made => File::from(made?),
     };
     // Where a filesystem knows no locks nobody can sweep either.
-    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+    if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Ok(None);
     }
     let links = file.metadata()?.nlink();
     Ok((links > 0).then_some(file))
 }
 
-/// Refuses a name that is taken, but for a regular file that is to be replaced.
-fn check_free(name: &Path, force: bool) -> Result<()> {
-    match fs::symlink_metadata(name) {
-        Ok(metadata) if !metadata.is_file() => Err(Error::new(
+/// Refuses a name that is taken, but for a regular file that is to be replaced. Returns the permission bits that a new
+/// file may have.
+fn check_free(directory: &Directory, name: &OsStr, force: bool) -> Result<u32> {
+    let path = directory.path.join(name);
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile => Err(Error::new(
             ErrorKind::InvalidArgument,
             format!(
                 "{} is there already, and no regular file\nhint: choose another name",
-                name.display()
+                path.display()
             ),
         )),
-        Ok(_) if !force => Err(taken(name)),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(failed("cannot look at", name, source)),
+        Ok(_) if !force => Err(taken(&path)),
+        Ok(there) => Ok(there.st_mode),
+        Err(Errno::NOENT) => Ok(BITS),
+        Err(errno) => Err(failed("cannot look at", &path, errno.into())),
     }
 }
 
@@ -156,16 +221,6 @@ fn taken(name: &Path) -> Error {
             name.display()
         ),
     )
-}
-
-pub(super) fn failed(what: &str, path: &Path, source: io::Error) -> Error {
-    let kind = match source.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::NotADirectory => ErrorKind::NotDirectory,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-        _ => ErrorKind::AccessDenied,
-    };
-    Error::new(kind, format!("{what} {}", path.display())).with_source(source)
 }
 
 /// Those that would end the process; what nohup(1) or a shell has it ignore, it goes on ignoring.
@@ -185,22 +240,6 @@ fn ignored_of(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
-}
-
-/// Removes a file and ends the process at a signal, also where the rest of it waits for a pipe.
-fn remove_on(signals: SigSet, aside: PathBuf) -> Result<()> {
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let Ok(signal) = signals.wait() else {
-                return;
-            };
-            let _ = fs::remove_file(&aside);
-            complain(&format_args!("ended by {signal}: nothing is left of it"));
-            std::process::exit(128 + signal as i32);
-        })
-        .map(drop)
-        .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot start a thread").with_source(source))
 }
 
 #[cfg(test)]

@@ -21,8 +21,12 @@ pub struct Opened {
     pub format: Format,
     /// What the file shows, with the files below it.
     pub disk: Box<dyn Disk>,
+    /// The file itself.
+    pub file: File,
     /// Device and inode number of the file and of those below it.
     pub files: Vec<(u64, u64)>,
+    /// The permission bits that all of them have.
+    pub mode: u32,
 }
 
 /// Opens the disk in a file, in the format given or in that which its first bytes tell.
@@ -38,13 +42,20 @@ pub struct Opened {
 pub fn open(path: &Path, format: Option<Format>, follow_backing: bool) -> Result<Opened> {
     let mut chain = Chain {
         files: Vec::new(),
+        mode: 0o777,
         follow_backing,
     };
-    let (format, disk) = chain.open(path, format)?;
+    let first = chain.file(path)?;
+    let file = first
+        .try_clone()
+        .map_err(|source| Error::new(ErrorKind::NoMemory, "cannot open a file again").with_source(source))?;
+    let (format, disk) = chain.open(first, path, format)?;
     Ok(Opened {
         format,
         disk,
+        file,
         files: chain.files,
+        mode: chain.mode,
     })
 }
 
@@ -52,13 +63,14 @@ pub fn open(path: &Path, format: Option<Format>, follow_backing: bool) -> Result
 struct Chain {
     /// Device and inode number.
     files: Vec<(u64, u64)>,
+    mode: u32,
     follow_backing: bool,
 }
 
 impl Chain {
-    fn open(&mut self, path: &Path, format: Option<Format>) -> Result<(Format, Box<dyn Disk>)> {
+    fn open(&mut self, file: File, path: &Path, format: Option<Format>) -> Result<(Format, Box<dyn Disk>)> {
         let in_file = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let source = self.source(path)?;
+        let source = FileSource::new(file).map_err(in_file)?;
         let format = match format {
             Some(format) => format,
             None => Format::detect(&source).map_err(in_file)?,
@@ -102,12 +114,13 @@ impl Chain {
                 None
             }
         };
-        let (_, disk) = self.open(&path, format)?;
+        let file = self.file(&path)?;
+        let (_, disk) = self.open(file, &path, format)?;
         Ok(disk)
     }
 
     /// Opens a file: the first may be a block device too.
-    fn source(&mut self, path: &Path) -> Result<FileSource> {
+    fn file(&mut self, path: &Path) -> Result<File> {
         let failed = |source: io::Error| {
             let kind = match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -134,7 +147,8 @@ impl Chain {
             )));
         }
         self.files.push(id);
-        FileSource::new(file)
+        self.mode &= metadata.mode();
+        Ok(file)
     }
 
     fn check_kind(&self, path: &Path, metadata: &fs::Metadata) -> Result<()> {
