@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
 use super::super::mounts::Mount;
@@ -52,6 +52,11 @@ impl Directory {
     /// Opens a regular file in it; `None` where there is none of that name.
     pub(super) fn regular_file(&self, name: &OsStr) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        // Before it is opened, because that alone has effects on some devices; and behind, because it may be another.
+        let is_other = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile;
+        if statat(self, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_other(&stat)) {
+            return Ok(None);
+        }
         let file = match openat(self, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             // A symbolic link, a socket, a device without a driver.
