@@ -268,7 +268,13 @@ fn backing_files_that_make_no_sense_are_refused() {
         .unwrap()
         .write_all_at(b"else", at as u64)
         .unwrap();
-    refused(&path, &["2: a part of the disk is in the backing file `3`"]);
+    refused(
+        &path,
+        &[
+            "2: a part of the disk is in the backing file `3`",
+            "qemu-img rebase",
+        ],
+    );
     assert_eq!(listing(&drive), ["long"]);
 }
 
@@ -471,6 +477,78 @@ fn a_raw_disk_that_begins_like_another_format_is_taken_for_that() {
     };
     assert_eq!(len(&[]), 5 << 20);
     assert_eq!(len(&["--format", "raw"]), fs::metadata(&inner).unwrap().len());
+}
+
+#[test]
+fn what_is_packed_or_of_another_format_is_not_taken_for_a_raw_disk() {
+    let (drive, files) = (drive(), Files::new());
+    let raw = files.raw("raw", MIB, &[(0, pattern(1, 8192))]);
+    let refused = |file: &str, word: &str| {
+        let hinted = [word, "hint: ", "--format raw"];
+        fails(
+            &drive,
+            &["import", file, "--name", "i"],
+            1,
+            &[&[file][..], &hinted].concat(),
+        );
+        let mut import = command(&drive, &["import", "-", "--name", "i"]);
+        let output = import.stdin(File::open(file).unwrap()).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert!(hinted.iter().all(|word| complaint.contains(word)), "{complaint}");
+    };
+    for format in ["vmdk", "vdi", "vpc", "qed"] {
+        let disk = files.text(format);
+        qemu_img(&["convert", "-f", "raw", "-O", format, &raw, &disk]);
+        refused(&disk, if format == "vpc" { "vhd" } else { format });
+    }
+    for program in ["gzip", "xz", "zstd"] {
+        let packed = files.text(program);
+        let mut command = Command::new(program);
+        run(command.args(["-c", &raw]).stdout(File::create(&packed).unwrap()));
+        refused(&packed, program);
+    }
+    let described = files.raw("described", 512, &[(0, b"# Disk DescriptorFile".to_vec())]);
+    refused(&described, "vmdk");
+    for format in ["qcow2", "vhdx"] {
+        let disk = files.text(format);
+        qemu_img(&["convert", "-f", "raw", "-O", format, &raw, &disk]);
+        let mut import = command(&drive, &["import", "-", "--name", "i"]);
+        let output = import.stdin(File::open(&disk).unwrap()).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            complaint.contains(&format!("{format} cannot be read from a pipe")),
+            "{complaint}"
+        );
+    }
+    assert!(listing(&drive).is_empty());
+    let packed = files.text("gzip");
+    image(&drive, &["import", &packed, "--name", "i", "--format", "raw"]);
+    assert_eq!(difference(&path(&drive, "i"), Path::new(&packed)), None);
+}
+
+#[test]
+fn a_disk_with_sectors_of_4096_bytes_comes_in_with_a_warning() {
+    let (drive, files) = (drive(), Files::new());
+    let raw = files.raw("raw", 3 * MIB, &[(4096, pattern(1, 8192))]);
+    let disk = files.text("disk");
+    qemu_img(&["convert", "-f", "raw", "-O", "vhdx", &raw, &disk]);
+    // Where the metadata say how long a logical sector is.
+    let mut bytes = fs::read(&disk).unwrap();
+    let find = |what: &[u8]| bytes.windows(what.len()).position(|part| part == what).unwrap();
+    let region = find(b"metadata");
+    let entry = find(&[
+        0x1d, 0xbf, 0x41, 0x81, 0x6f, 0xa9, 0x09, 0x47, 0xba, 0x47, 0xf2, 0x33, 0xa8, 0xfa, 0xab, 0x5f,
+    ]);
+    let at = region + u32::from_le_bytes(bytes[entry + 16..entry + 20].try_into().unwrap()) as usize;
+    assert_eq!(bytes[at..at + 4], 512_u32.to_le_bytes());
+    bytes[at..at + 4].copy_from_slice(&4096_u32.to_le_bytes());
+    fs::write(&disk, bytes).unwrap();
+    let output = run(&mut command(&drive, &["import", &disk, "--name", "i"]));
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("logical_block_size=4096"), "{warning}");
+    assert_eq!(difference(&path(&drive, "i"), Path::new(&raw)), None);
 }
 
 #[test]

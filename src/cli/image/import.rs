@@ -1,7 +1,7 @@
 //! `okapi image import`: a disk in a file of some format becomes an image.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
 use super::super::mounts::Mount;
-use super::super::outcome::Outcome;
+use super::super::outcome::{Outcome, complain};
 use super::super::progress::Progress;
 use super::super::size::human;
 use super::directory::{Directory, failed};
@@ -19,6 +19,7 @@ use super::part::{Part, sweep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Name;
 use crate::image::format::{Format, Opened, RawWriter, copy, copy_stream, open};
+use crate::limits::SECTOR_SIZE;
 use crate::serve::control::Client;
 
 /// Bytes of a clone on the drive that are asked for at a time.
@@ -84,15 +85,15 @@ fn images_of(drive: &Mount) -> Result<Directory> {
 
 /// What is imported.
 enum Input {
-    Stdin,
+    /// What was read of stdin to see what it is.
+    Stdin(Vec<u8>),
     Disk(Opened),
 }
 
 impl Input {
     fn open(arguments: &Arguments) -> Result<Self> {
         if arguments.file == Path::new("-") {
-            check_stream(arguments.format)?;
-            return Ok(Self::Stdin);
+            return stdin_start(arguments.format).map(Self::Stdin);
         }
         open(&arguments.file, arguments.format, arguments.follow_backing).map(Self::Disk)
     }
@@ -100,35 +101,48 @@ impl Input {
     /// Permission bits for the image.
     fn mode(&self) -> u32 {
         match self {
-            Self::Stdin => STDIN_MODE,
+            Self::Stdin(_) => STDIN_MODE,
             Self::Disk(disk) => disk.mode,
         }
     }
 
     fn copy(self, arguments: &Arguments, image: &File) -> Result<()> {
         match self {
-            Self::Stdin => from_stdin(image),
+            Self::Stdin(start) => from_stdin(&start, image),
             Self::Disk(disk) => from_disk(disk, &arguments.file, image),
         }
     }
 }
 
-fn check_stream(format: Option<Format>) -> Result<()> {
+/// The first bytes of stdin, unless they say, or `format` does, that it is no raw disk.
+fn stdin_start(format: Option<Format>) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let format = match format {
+        Some(format) => format,
+        None => {
+            let mut first = io::stdin().lock().take(Format::START_LEN as u64);
+            first
+                .read_to_end(&mut start)
+                .map_err(|source| Error::new(ErrorKind::Corrupt, "cannot read stdin").with_source(source))?;
+            Format::of_start(&start).map_err(|error| Error::new(error.kind(), format!("stdin: {error}")))?
+        }
+    };
     match format {
-        None | Some(Format::Raw) => Ok(()),
-        Some(format) => Err(Error::new(
+        Format::Raw => Ok(start),
+        format => Err(Error::new(
             ErrorKind::InvalidArgument,
             format!(
-                "{format} cannot be read from a pipe, because its parts lie in any order\nhint: name a file"
+                "{format} cannot be read from a pipe, because its parts lie in any order\n\
+                 hint: make a file of it first, and name that; --format raw takes the bytes as they are"
             ),
         )),
     }
 }
 
-fn from_stdin(mut image: &File) -> Result<()> {
+fn from_stdin(start: &[u8], mut image: &File) -> Result<()> {
     let free = free_bytes(image)?;
     let mut done = 0;
-    let copied = copy_stream(&mut io::stdin().lock(), &mut image, &mut |size| {
+    let copied = copy_stream(&mut start.chain(io::stdin().lock()), &mut image, &mut |size| {
         done = size;
         Ok(())
     });
@@ -146,6 +160,13 @@ fn from_disk(mut disk: Opened, path: &Path, image: &File) -> Result<()> {
         return Ok(());
     }
     let disk = &mut *disk.disk;
+    if disk.sector_len() != SECTOR_SIZE {
+        complain(&format_args!(
+            "{}: the disk has sectors of {len} bytes: attach it with logical_block_size={len}, or its partitions are not found",
+            path.display(),
+            len = disk.sector_len(),
+        ));
+    }
     let free = free_bytes(image)?;
     let (size, mut done) = (disk.size(), 0);
     let mut bar = Progress::new("importing", size);

@@ -1,6 +1,7 @@
 //! Disks that are read and disks that are written, whatever the format.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::SECTOR_SIZE;
 
 /// Bytes of one kind, from where they were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,11 @@ pub struct Run {
 pub trait Disk {
     /// Its size in bytes.
     fn size(&self) -> u64;
+
+    /// Bytes of a sector, in which its users count: 512 unless the format tells others.
+    fn sector_len(&self) -> u64 {
+        SECTOR_SIZE
+    }
 
     /// The run that begins at `offset`, which is below the size.
     ///

@@ -92,6 +92,17 @@ impl Chain {
 
     fn open_below(&mut self, above: &Path, backing: &Backing) -> Result<Box<dyn Disk>> {
         let in_file = |error: Error| Error::new(error.kind(), format!("{}: {error}", above.display()));
+        if !self.follow_backing && self.files.len() > 1 {
+            return Err(in_file(Error::new(
+                ErrorKind::NotPermitted,
+                format!(
+                    "a part of the disk is in the backing file `{}`, which is not followed, because this file is named \
+                     without its format: as a raw disk it could name any\n\
+                     hint: where you trust it, have `qemu-img rebase -u -F FORMAT` name the format in the file above",
+                    backing.name
+                ),
+            )));
+        }
         if !self.follow_backing {
             return Err(in_file(Error::new(
                 ErrorKind::NotPermitted,

@@ -12,8 +12,9 @@ use crate::error::Result;
 pub(super) const FULLY_PRESENT: u64 = 6;
 /// A block's bytes are in this file and in a parent's.
 const PARTIALLY_PRESENT: u64 = 7;
-/// States in which a block reads as zeros: not present, undefined, zero, unmapped.
-const ZEROS: std::ops::RangeInclusive<u64> = 0..=3;
+/// States in which a block reads as zeros: not present, undefined, zero, unmapped, and unmapped as version 0.95 of the
+/// specification had it.
+const ZEROS: [u64; 5] = [0, 1, 2, 3, 5];
 
 /// A vhdx file that is read.
 pub struct Vhdx {
@@ -116,6 +117,10 @@ impl Vhdx {
 impl Disk for Vhdx {
     fn size(&self) -> u64 {
         self.metadata.size
+    }
+
+    fn sector_len(&self) -> u64 {
+        self.metadata.sector_len
     }
 
     fn run(&mut self, offset: u64) -> Result<Run> {
