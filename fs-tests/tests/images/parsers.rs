@@ -227,3 +227,77 @@ fn formats_are_told_by_their_first_bytes() {
         assert_eq!(detect(raw), Format::Raw);
     }
 }
+
+#[test]
+fn other_formats_and_packed_files_are_no_raw_disks() {
+    let mut vdi = vec![b'<'; 512];
+    vdi[0x40..0x44].copy_from_slice(&[0x7f, 0x10, 0xda, 0xbe]);
+    let starts = [
+        &b"KDMV"[..],
+        b"# Disk DescriptorFile",
+        b"conectix",
+        b"QED\0",
+        &vdi,
+    ];
+    let packed = [&b"\x1f\x8b\x08\0"[..], b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    for start in starts.iter().chain(&packed) {
+        let detected = Format::detect(&start.to_vec());
+        assert_eq!(detected.unwrap_err().kind(), ErrorKind::NotSupported, "{start:?}");
+        // All of the magic bytes count, at their place.
+        assert_eq!(Format::of_start(&start[1..]).unwrap(), Format::Raw);
+    }
+}
+
+#[test]
+fn extensions_of_version_2_end_where_the_backing_file_s_name_begins() {
+    let files = Files::new();
+    let path = files.text("disk");
+    qemu_img(&[
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-o",
+        "compat=0.10",
+        "-b",
+        "below",
+        "-F",
+        "raw",
+        &path,
+        "1M",
+    ]);
+    let mut file = fs::read(&path).unwrap();
+    assert_eq!(file[72..76], [0xe2, 0x79, 0x2a, 0xca]);
+    // The name comes right behind the extension with the format, where there was an end marker.
+    file[88..93].copy_from_slice(b"below");
+    file[8..16].copy_from_slice(&88_u64.to_be_bytes());
+    let backing = Qcow2Header::read(&file).unwrap().backing.unwrap();
+    assert_eq!(
+        (backing.name.as_str(), backing.format.as_deref()),
+        ("below", Some("raw"))
+    );
+    // No extension at all: the name does not count as one.
+    file[72..77].copy_from_slice(b"below");
+    file[8..16].copy_from_slice(&72_u64.to_be_bytes());
+    let backing = Qcow2Header::read(&file).unwrap().backing.unwrap();
+    assert_eq!((backing.name.as_str(), backing.format), ("below", None));
+}
+
+#[test]
+fn a_block_that_an_old_version_unmapped_is_zeros() {
+    let mut file = small_vhdx();
+    let entry = (0..file.len() / 8)
+        .map(|index| index * 8)
+        .find(|at| file[*at] == 6 && file[at + 1..at + 8].iter().any(|byte| *byte != 0) && *at >= 1 << 20)
+        .unwrap();
+    assert!(
+        whole(&mut *vhdx(&file).unwrap())
+            .unwrap()
+            .iter()
+            .any(|byte| *byte != 0)
+    );
+    file[entry] = 5;
+    let bytes = whole(&mut *vhdx(&file).unwrap()).unwrap();
+    assert!(bytes[..1 << 20].iter().all(|byte| *byte == 0));
+}

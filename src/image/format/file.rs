@@ -29,7 +29,7 @@ impl FileSource {
     /// `Corrupt` where its length cannot be found out.
     pub fn new(mut file: File) -> Result<Self> {
         // Not from its metadata, which says nothing of a device.
-        let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let size = file.seek(SeekFrom::End(0)).map_err(unread)?;
         Ok(Self {
             file,
             size,
@@ -43,7 +43,7 @@ impl FileSource {
         match lseek(&self.file, offset, whence) {
             Ok(found) => Ok(found.cast_unsigned().min(self.size)),
             Err(Errno::ENXIO) => Ok(self.size),
-            Err(errno) => Err(failed(errno.into())),
+            Err(errno) => Err(unread(errno.into())),
         }
     }
 
@@ -75,7 +75,7 @@ impl Source for FileSource {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         check_range(self.size, offset, out.len())?;
-        self.file.read_exact_at(out, offset).map_err(failed)
+        self.file.read_exact_at(out, offset).map_err(unread)
     }
 
     fn run(&self, offset: u64) -> Result<Run> {
@@ -92,22 +92,30 @@ impl Source for FileSource {
 
 impl Sink for &File {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.write_all_at(bytes, offset).map_err(failed)
+        self.write_all_at(bytes, offset).map_err(unwritten)
     }
 
     fn set_size(&mut self, size: u64) -> Result<()> {
-        self.set_len(size).map_err(failed)
+        self.set_len(size).map_err(unwritten)
     }
 }
 
+fn unread(source: io::Error) -> Error {
+    failed("cannot read the file", source)
+}
+
+fn unwritten(source: io::Error) -> Error {
+    failed("cannot write the new file", source)
+}
+
 /// What a failed call on a file means.
-fn failed(source: io::Error) -> Error {
+fn failed(what: &'static str, source: io::Error) -> Error {
     let (kind, context) = match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (ErrorKind::NoSpace, "no space is left"),
         io::ErrorKind::FileTooLarge => (ErrorKind::FileTooBig, "the file gets too long"),
         io::ErrorKind::UnexpectedEof => (ErrorKind::Corrupt, "the file got shorter meanwhile"),
         io::ErrorKind::InvalidInput => (ErrorKind::InvalidArgument, "the file cannot be used so"),
-        _ => (ErrorKind::Corrupt, "the file cannot be read or written"),
+        _ => (ErrorKind::Corrupt, what),
     };
     Error::new(kind, context).with_source(source)
 }

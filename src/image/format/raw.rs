@@ -35,12 +35,26 @@ impl Disk for Raw {
 pub struct RawWriter<S: Sink> {
     sink: S,
     size: u64,
+    is_sized: bool,
 }
 
 impl<S: Sink> RawWriter<S> {
     /// A disk of `size` bytes.
     pub fn new(sink: S, size: u64) -> Self {
-        Self { sink, size }
+        Self {
+            sink,
+            size,
+            is_sized: false,
+        }
+    }
+
+    /// Sets the length before anything else, so that a disk that is too long for where it goes is not copied first.
+    fn set_size(&mut self) -> Result<()> {
+        if !self.is_sized {
+            self.sink.set_size(self.size)?;
+            self.is_sized = true;
+        }
+        Ok(())
     }
 }
 
@@ -50,6 +64,7 @@ impl<S: Sink> Writer for RawWriter<S> {
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.set_size()?;
         self.sink.write(offset, bytes)
     }
 
@@ -58,6 +73,6 @@ impl<S: Sink> Writer for RawWriter<S> {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.sink.set_size(self.size)
+        self.set_size()
     }
 }

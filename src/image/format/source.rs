@@ -29,7 +29,7 @@ pub trait Sink {
     /// `NoSpace` where there is no room for them, `Corrupt` where they cannot be written.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Makes it that many bytes long, once, behind all that was written.
+    /// Makes it that many bytes long, once: all writes end there or before.
     ///
     /// # Errors
     /// As [`write`](Self::write).

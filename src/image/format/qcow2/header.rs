@@ -74,7 +74,7 @@ impl Qcow2Header {
         let backing = match fixed.backing_name(source, cluster_bits)? {
             Some(name) => Some(Backing {
                 name,
-                format: backing_format(source, header_len, cluster_bits)?,
+                format: backing_format(source, header_len, be64(&bytes, 8))?,
             }),
             None => None,
         };
@@ -224,8 +224,10 @@ impl Fixed<'_> {
 }
 
 /// What the extension says that names the backing file's format.
-fn backing_format(source: &dyn Source, header_len: u64, cluster_bits: u32) -> Result<Option<String>> {
-    let end = (1_u64 << cluster_bits).min(source.size());
+///
+/// The extensions end where the name begins, which is in the first cluster: a file of version 2 need not say so.
+fn backing_format(source: &dyn Source, header_len: u64, name_offset: u64) -> Result<Option<String>> {
+    let end = name_offset;
     let mut at = header_len;
     while at.checked_add(8).is_some_and(|behind| behind <= end) {
         let mut head = [0; 8];
