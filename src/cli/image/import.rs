@@ -77,7 +77,7 @@ fn images_of(drive: &Mount) -> Result<Directory> {
     let path = drive.mountpoint.join("images");
     match fs::create_dir(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed("cannot make", &path, error));
+            Err(failed("cannot make", &path, error))
         }
         _ => Directory::of_images(drive),
     }

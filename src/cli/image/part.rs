@@ -244,7 +244,28 @@ fn ignored_of(status: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{ignored_of, is_part_name};
+    use std::fs;
+
+    use super::{Part, ignored_of, is_part_name};
+
+    #[test]
+    fn what_has_the_place_of_a_file_that_got_its_name_stays() {
+        let directory = std::env::temp_dir().join(format!("okapi-part-{}", std::process::id()));
+        fs::create_dir(&directory).expect("a directory of our own");
+        let name = directory.join("name");
+        let part = Part::create(&name, false, 0o600).expect("the directory is empty");
+        let aside = directory.join(&part.aside);
+        part.rename(false).expect("the name is free");
+        fs::write(&aside, "another's").expect("the name aside is free again");
+        drop(part);
+        assert!(aside.exists() && name.exists());
+        let unnamed = Part::create(&directory.join("other"), false, 0o600).expect("that name is free too");
+        let its_aside = directory.join(&unnamed.aside);
+        assert!(its_aside.exists() && its_aside != aside);
+        drop(unnamed);
+        assert!(!its_aside.exists());
+        fs::remove_dir_all(&directory).expect("our own directory");
+    }
 
     #[test]
     fn unfinished_files_are_told_by_their_names() {
