@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Its unit is always this.
 const SECTOR: u64 = 512;
 const ENTRIES_AT: usize = 446;
-/// Logical partitions that are followed; Linux follows fewer.
-const LOGICAL_MAX: u32 = 256;
+/// Links between logical partitions that are followed, more than Linux has partitions for.
+const LINKS_MAX: u32 = 256;
 
 /// What the first sector holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,13 +33,21 @@ impl Entry {
     }
 }
 
+/// The entries of a table, those that are in use.
+struct Entries {
+    used: [Option<Entry>; 4],
+    /// Whether all flags are those of a table, in which only one bit means something.
+    has_fine_flags: bool,
+}
+
 pub(super) fn read(disk: Part<'_>) -> Result<Table> {
     if disk.len() < SECTOR {
         return Ok(Table::None);
     }
-    let Some(entries) = entries(disk, 0)? else {
+    let Some(entries) = entries(disk, 0)?.filter(|entries| entries.has_fine_flags) else {
         return Ok(Table::None);
     };
+    let entries = entries.used;
     if entries.iter().flatten().any(|entry| entry.kind == 0xEE) {
         return Ok(Table::Protective);
     }
@@ -60,41 +68,48 @@ pub(super) fn read(disk: Part<'_>) -> Result<Table> {
     Ok(Table::Partitions(found))
 }
 
-/// Each link is a sector with a partition, counted from the link, and the next link, counted from the first.
+/// Each link is a sector with a partition, counted from the link, and the next link, counted from the first. A link may lead
+/// back, for programs append partitions that lie in a gap. The other two entries, and all flags, mean nothing. Partitions
+/// are numbered, not links, of which some have none.
 fn logical(disk: Part<'_>, extended: Entry, found: &mut Vec<Partition>) -> Result<()> {
     let mut link = extended.start;
-    let first = 5 + found.iter().filter(|partition| partition.number >= 5).count() as u32;
-    for number in first..first + LOGICAL_MAX {
+    let mut number = 5 + found.iter().filter(|partition| partition.number >= 5).count() as u32;
+    for _ in 0..LINKS_MAX {
         let Some(entries) = entries(disk, link)? else {
             return Err(damaged(link));
         };
-        if let Some(entry) = entries[0] {
-            let part = partition(disk, link, entry).ok_or_else(|| damaged(link))?;
-            found.push(Partition { number, ..part });
-        }
-        match entries[1] {
-            Some(next) if next.is_extended() && extended.start + next.start > link => {
-                link = extended.start + next.start;
+        let mut next = None;
+        for entry in entries.used[..2].iter().flatten() {
+            if entry.is_extended() {
+                next = next.or(Some(entry.start));
+                continue;
             }
-            Some(_) => return Err(damaged(link)),
+            let part = partition(disk, link, *entry).ok_or_else(|| damaged(link))?;
+            found.push(Partition { number, ..part });
+            number += 1;
+        }
+        match next {
+            Some(next) => link = extended.start + next,
             None => return Ok(()),
         }
     }
     Err(damaged(link))
 }
 
-/// The entries of a table, with those in use; `None` where there is no table.
-fn entries(disk: Part<'_>, sector: u64) -> Result<Option<[Option<Entry>; 4]>> {
+/// `None` where there is no table.
+fn entries(disk: Part<'_>, sector: u64) -> Result<Option<Entries>> {
     let bytes: [u8; SECTOR as usize] = disk.bytes(sector * SECTOR)?;
     if le16(&bytes, 510) != 0xAA55 {
         return Ok(None);
     }
-    let mut entries = [None; 4];
-    for (entry, raw) in entries.iter_mut().zip(bytes[ENTRIES_AT..].chunks_exact(16)) {
-        if raw[0] & 0x7F != 0 {
-            return Ok(None);
-        }
+    let mut entries = Entries {
+        used: [None; 4],
+        has_fine_flags: true,
+    };
+    let raws = bytes[ENTRIES_AT..].chunks_exact(16);
+    for (entry, raw) in entries.used.iter_mut().zip(raws) {
         let (kind, len) = (raw[4], le32(raw, 12).into());
+        entries.has_fine_flags &= raw[0] & 0x7F == 0;
         *entry = (kind != 0 && len != 0).then(|| Entry {
             kind,
             start: le32(raw, 8).into(),
@@ -164,7 +179,23 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_goes_back_is_damaged() {
+    fn a_chain_may_go_back_and_have_links_without_partitions() {
+        let mut disk = vec![0; 512 * 200];
+        put(&mut disk, 0, &[(0x05, 20, 100)]);
+        put(&mut disk, 20, &[(0, 0, 0), (0x05, 70, 10)]);
+        put(
+            &mut disk,
+            90,
+            &[(0x83, 2, 5), (0x05, 30, 10), (0x83, u32::MAX, 1)],
+        );
+        put(&mut disk, 50, &[(0x83, 1, 5)]);
+        disk[90 * 512 + 446 + 32] = 0x7F;
+        let expected = vec![part(5, 92, 5), part(6, 51, 5)];
+        assert_eq!(read_table(&disk).unwrap(), Table::Partitions(expected));
+    }
+
+    #[test]
+    fn a_chain_that_is_a_circle_is_damaged() {
         let mut disk = vec![0; 512 * 200];
         put(&mut disk, 0, &[(0x05, 20, 100)]);
         put(&mut disk, 20, &[(0x83, 1, 9), (0x05, 30, 10)]);
