@@ -170,11 +170,15 @@ fn files_are_found_in_each_kind_of_fat() {
         );
         assert_found(&disk, "efi/okapi/\u{dc}ml\u{c4}ute \u{fc}berall.TXT", &large);
         assert_found(&disk, "large", &large);
+        assert_found(&disk, "EFI/Okapi/../../large", &large);
         assert_refused(&disk, "efi", ErrorKind::IsDirectory, &["efi"]);
         for missing in ["nothing", "NET.CFG/x", "EFI/nothing"] {
             let error = places(&disk, missing).expect_err(missing);
             assert_eq!(error.kind(), ErrorKind::NotFound);
         }
+        let mut mounted = disk;
+        mounted[if options.contains(&"32") { 65 } else { 37 }] |= 1;
+        assert_refused(&mounted, "large", ErrorKind::Busy, &["unmounted", "fsck.fat"]);
     }
 }
 
@@ -284,6 +288,74 @@ fn tokens_in_an_inode_are_refused_and_others_found() {
     let error = find_tokens(&&disk[..], &["@@TOKEN@@"]).expect_err("it is in an inode");
     assert_eq!(error.kind(), ErrorKind::NotSupported);
     assert!(error.to_string().contains("inline data"), "{error}");
+}
+
+#[test]
+fn filesystems_that_must_not_be_written_are_refused() {
+    let shop = Workshop::new();
+    let padded = [&b"IP=@@OKAPI_TOKEN@@\n"[..], &[b'\n'; 5000]].concat();
+    let path = shop.ext(
+        "16M",
+        &["-t", "ext4", "-O", "^metadata_csum"],
+        &[("net", &padded)],
+    );
+    let disk = fs::read(path).unwrap();
+    assert_found(&disk, "net", &padded);
+    let refused = |bits: u32, kind, words: &[&str]| {
+        let mut disk = disk.clone();
+        let features = u32::from_le_bytes(disk[1124..1128].try_into().unwrap()) | bits;
+        disk[1124..1128].copy_from_slice(&features.to_le_bytes());
+        assert_refused(&disk, "net", kind, words);
+        let error = find_tokens(&&disk[..], &["@@OKAPI_TOKEN@@"]).expect_err("it cannot be written");
+        assert_eq!(error.kind(), kind, "{error}");
+    };
+    refused(
+        0x4000,
+        ErrorKind::ReadOnly,
+        &["shared_blocks", "unshare_blocks", "--seed"],
+    );
+    refused(0x1000, ErrorKind::ReadOnly, &["read-only", "tune2fs"]);
+    refused(0x8000_0000, ErrorKind::ReadOnly, &["0x80000000", "--seed"]);
+    refused(0x1_0000, ErrorKind::Busy, &["e2fsck -p images/"]);
+    let mut unknown = disk.clone();
+    unknown[1120 + 3] |= 0x40;
+    assert!(find_tokens(&&unknown[..], &["@@OKAPI_TOKEN@@"]).is_ok());
+    unknown[1024 + 0x3A] = 0;
+    let error = find_tokens(&&unknown[..], &["@@OKAPI_TOKEN@@"]).expect_err("it is in use");
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+}
+
+#[test]
+fn the_cure_for_a_dirty_partition_says_where_it_is() {
+    let shop = Workshop::new();
+    let ext = shop.ext("8M", &["-t", "ext4", "-O", "^metadata_csum"], &[("net", b"x")]);
+    let disk = shop.partitioned(20, "label: gpt\nstart=2048,size=16384\n", &[(1 << 20, &ext)]);
+    let mut disk = fs::read(disk).unwrap();
+    disk[(1 << 20) + 1024 + 0x3A] = 0;
+    assert_refused(
+        &disk,
+        "net",
+        ErrorKind::Busy,
+        &["`e2fsck -p 'images/NAME?offset=1048576'`"],
+    );
+}
+
+#[test]
+fn tokens_in_names_and_attributes_are_refused() {
+    let shop = Workshop::new();
+    let long = format!("{}@@ATTRIBUTE@@", "x".repeat(300));
+    let path = shop.ext(
+        "16M",
+        &["-t", "ext4"],
+        &[("@@FILE_NAME@@.txt", b"x"), ("file", b"x")],
+    );
+    debugfs(&path, &format!("ea_set /file user.long {long}"));
+    let disk = fs::read(path).unwrap();
+    for (token, word) in [("@@FILE_NAME@@", "a directory"), ("@@ATTRIBUTE@@", "attribute")] {
+        let error = find_tokens(&&disk[..], &[token]).expect_err("a checksum covers it");
+        assert_eq!(error.kind(), ErrorKind::NotSupported, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
 }
 
 /// Damaged disks: whatever a look-up answers, it ends, and what it finds lies on the disk.

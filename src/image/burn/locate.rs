@@ -28,7 +28,7 @@ enum Filesystem<'d> {
 ///
 /// # Errors
 /// `NotFound` where no filesystem has it, `InvalidArgument` where several have, `IsDirectory`, `TooLarge`; `Busy` for a
-/// filesystem that was not unmounted, `NotSupported` for bytes that are not held as such, `Corrupt` for damage.
+/// filesystem that was not unmounted, `ReadOnly` for one that must not be written, `NotSupported` for bytes that are not held as such, `Corrupt` for damage.
 pub fn locate(disk: &dyn ReadAt, wanted: Wanted<'_>) -> Result<Vec<Place>> {
     if wanted.path.len() > BURN_PATH_MAX {
         return Err(Error::new(
@@ -57,7 +57,7 @@ pub fn locate(disk: &dyn ReadAt, wanted: Wanted<'_>) -> Result<Vec<Place>> {
 /// Whether a byte lies where a checksum covers it that would be wrong afterwards; says of what.
 ///
 /// # Errors
-/// `Busy` for a filesystem that was not unmounted; any, where the disk cannot be read.
+/// `Busy` for a filesystem that was not unmounted, `ReadOnly` for one that must not be written; any, where the disk cannot be read.
 pub(super) fn checked_by(disk: &dyn ReadAt, offset: u64) -> Result<Option<&'static str>> {
     for partition in candidates(disk, None)? {
         let inside = offset
@@ -69,14 +69,14 @@ pub(super) fn checked_by(disk: &dyn ReadAt, offset: u64) -> Result<Option<&'stat
         if is_btrfs(part) {
             return Ok(Some("btrfs, which has checksums of all data"));
         }
-        match Ext4::open(part) {
-            Ok(Some(ext4)) if ext4.is_in_inodes(inside)? => {
-                return Ok(Some(
-                    "an inode: the file is so short that it has no block (inline data)",
-                ));
+        match filesystem(part) {
+            Ok(Some(Filesystem::Ext4(ext4))) => {
+                if let Some(what) = ext4.checked_by(inside)? {
+                    return Ok(Some(what));
+                }
             }
-            Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
-            // A filesystem that is not understood says nothing about its inodes.
+            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::ReadOnly) => return Err(error),
+            // A filesystem that is not understood says nothing about its checksums.
             _ => (),
         }
     }

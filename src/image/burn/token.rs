@@ -87,8 +87,11 @@ impl<'t> Search<'t> {
     fn add(&mut self, bytes: &[u8], offset: u64, kept: usize) -> Result<()> {
         // One that ends in the kept bytes was found in the last piece.
         let skipped = (kept + 1).saturating_sub(self.token.len());
-        for at in self.finder.find_iter(&bytes[skipped..]) {
-            let at = offset + (skipped + at) as u64;
+        let mut from = skipped;
+        while let Some(at) = self.finder.find(&bytes[from..]) {
+            // Two can overlap, and then none of them is the only one.
+            from += at + 1;
+            let at = offset + (from - 1) as u64;
             if let Some(first) = self.found.replace(at) {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
@@ -172,6 +175,12 @@ mod tests {
         let kind = |bytes: &[u8], token: &str| find(bytes, &[token]).unwrap_err().kind();
         assert_eq!(kind(b"nothing to be found", "@@T@@"), ErrorKind::NotFound);
         assert_eq!(kind(b"@@T@@ and @@T@@", "@@T@@"), ErrorKind::InvalidArgument);
+        assert_eq!(
+            kind(b"@@IP@@IP@@", "@@IP@@"),
+            ErrorKind::InvalidArgument,
+            "they overlap"
+        );
+        assert_eq!(kind(b"@@@@@", "@@@@"), ErrorKind::InvalidArgument, "they overlap");
         assert_eq!(kind(b"@@T@@", "@@"), ErrorKind::InvalidArgument);
         assert_eq!(kind(b"@@T@@", &"@".repeat(300)), ErrorKind::InvalidArgument);
         let mut disk = vec![0; 2 * PIECE];

@@ -19,8 +19,16 @@ const KNOWN: u32 =
     0x2 | 0x40 | IS_64BIT | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
 const NEEDS_RECOVERY: u32 = 0x4;
 const IS_64BIT: u32 = 0x80;
-/// Compatible for readers: metadata_csum.
+/// Features that who does not know them must not write for, and that change nothing for who writes into blocks of files:
+/// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, bigalloc, metadata_csum, project,
+/// verity. The last one is looked at file by file.
+const WRITABLE: u32 =
+    0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | METADATA_CSUM | 0x2000 | 0x8000;
 const METADATA_CSUM: u32 = 0x400;
+const READ_ONLY: u32 = 0x1000;
+const SHARED_BLOCKS: u32 = 0x4000;
+/// Files that were deleted while they were open are still to be freed.
+const ORPHANS: u32 = 0x1_0000;
 
 /// Measures, each checked.
 pub(super) struct Superblock {
@@ -56,8 +64,10 @@ pub(super) fn read(part: Part<'_>) -> Result<Option<Superblock>> {
         return Ok(None);
     }
     let superblock = measures(&raw, part.len())?;
+    // First, for a token may be burned into a filesystem that is not understood, but into none that is in use.
+    check_state(&raw, part.start())?;
+    check_writable(&raw)?;
     check_features(&raw)?;
-    check_state(&raw)?;
     Ok(Some(superblock))
 }
 
@@ -84,7 +94,7 @@ fn measures(raw: &[u8; LEN], part_len: u64) -> Result<Superblock> {
         && (32..=1024).contains(&superblock.descriptor_size);
     let counts = superblock.inodes > 0
         && (1..=8 * block_size).contains(&superblock.inodes_per_group.into())
-        && superblock.groups() <= superblock.blocks.div_ceil(64) as u32;
+        && u64::from(superblock.groups()) <= superblock.blocks.div_ceil(64);
     if !sizes || !counts {
         return Err(damaged("measures in the superblock contradict each other"));
     }
@@ -111,15 +121,45 @@ fn check_features(raw: &[u8; LEN]) -> Result<()> {
     }
 }
 
-/// What is written into a file must not be undone by the journal.
-fn check_state(raw: &[u8; LEN]) -> Result<()> {
+/// Refuses filesystems in which a block is not its file's alone, or nobody can tell.
+fn check_writable(raw: &[u8; LEN]) -> Result<()> {
+    let refused = |what: String, cure: &str| {
+        let context = format!("the filesystem must not be written: {what}\nhint: {cure}");
+        Err(Error::new(ErrorKind::ReadOnly, context))
+    };
+    match le32(raw, 0x64) & !(WRITABLE | ORPHANS) {
+        0 => Ok(()),
+        READ_ONLY => refused(
+            "it is marked as read-only".to_owned(),
+            "run `tune2fs -O ^read-only` on it, or use --seed nocloud",
+        ),
+        some if some & SHARED_BLOCKS != 0 => refused(
+            "files share blocks (shared_blocks)".to_owned(),
+            "run `e2fsck -E unshare_blocks` on it, or use --seed nocloud",
+        ),
+        unknown => refused(
+            format!("it has features that okapi does not know ({unknown:#x})"),
+            "use --seed nocloud",
+        ),
+    }
+}
+
+/// What is written into a file must not be undone by the journal. `start`: where on the disk the filesystem is.
+fn check_state(raw: &[u8; LEN], start: u64) -> Result<()> {
     let state = le16(raw, 0x3A);
-    if le32(raw, 0x60) & NEEDS_RECOVERY == 0 && state & CLEAN != 0 && state & ERRORS == 0 {
+    let is_done = le32(raw, 0x60) & NEEDS_RECOVERY == 0 && le32(raw, 0x64) & ORPHANS == 0;
+    if is_done && state & CLEAN != 0 && state & ERRORS == 0 {
         return Ok(());
     }
+    let place = match start {
+        0 => "images/NAME".to_owned(),
+        offset => format!("'images/NAME?offset={offset}'"),
+    };
     Err(Error::new(
         ErrorKind::Busy,
-        "the filesystem was not unmounted cleanly: its journal is dirty, or errors were found\n\
-         hint: shut down what uses the base, or run `e2fsck -p` on it",
+        format!(
+            "the filesystem was not unmounted cleanly: its journal is dirty, or errors were found\n\
+             hint: shut down what uses the base, or run `e2fsck -p {place}`"
+        ),
     ))
 }

@@ -29,17 +29,6 @@ impl Ext4<'_> {
         }
     }
 
-    /// Whether a byte of the filesystem lies in a table of inodes, whose checksums it would break.
-    pub(in crate::image::burn) fn is_in_inodes(&self, offset: u64) -> Result<bool> {
-        for group in 0..self.superblock.groups() {
-            let table = self.inode_table(group)?;
-            if (table..table + self.superblock.inode_table_len()).contains(&offset) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     fn places(&self, file: &Inode, path: &str) -> Result<Vec<Place>> {
         file.check_writable(path)?;
         if file.size > BURN_ROOM_MAX {

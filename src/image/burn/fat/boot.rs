@@ -1,7 +1,7 @@
 //! The boot sector: where the tables, the root directory and the clusters are.
 
 use super::damage::damaged;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::burn::disk::{Part, le16, le32};
 use crate::image::burn::place::Place;
 
@@ -58,8 +58,28 @@ pub(super) fn read(part: Part<'_>) -> Result<Option<Boot>> {
         && (1..=8).contains(&raw[16])
         && raw[21] >= 0xF0;
     match is_fat {
-        true => measures(&raw, part.len()).map(Some),
+        true => {
+            let boot = measures(&raw, part.len())?;
+            check_state(&raw, boot.width)?;
+            Ok(Some(boot))
+        }
         false => Ok(None),
+    }
+}
+
+/// Linux marks a filesystem as long as it is mounted for writing.
+fn check_state(raw: &[u8; LEN], width: Width) -> Result<()> {
+    let at = match width {
+        Width::Bits32 => 65,
+        Width::Bits12 | Width::Bits16 => 37,
+    };
+    match raw[at] & 1 {
+        0 => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Busy,
+            "the filesystem was not unmounted cleanly\n\
+             hint: shut down what uses the base, or run `fsck.fat -a` on it",
+        )),
     }
 }
 

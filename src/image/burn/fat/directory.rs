@@ -1,5 +1,6 @@
 //! Entries of directories: names of eight and three bytes, and long ones in front of them.
 
+use super::boot::Width;
 use super::volume::Fat;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
@@ -47,7 +48,7 @@ impl Fat<'_> {
                 _ => {
                     let whole = std::mem::take(&mut long).text(raw);
                     if whole.as_deref() == Some(&wanted) || short_name(raw) == wanted {
-                        return Ok(Some(entry(raw)));
+                        return Ok(Some(self.found(raw)));
                     }
                 }
             }
@@ -64,13 +65,18 @@ impl Fat<'_> {
         }
         Ok(entries)
     }
-}
 
-fn entry(raw: &[u8]) -> Entry {
-    Entry {
-        is_directory: raw[11] & DIRECTORY != 0,
-        cluster: u32::from(le16(raw, 20)) << 16 | u32::from(le16(raw, 26)),
-        size: le32(raw, 28).into(),
+    fn found(&self, raw: &[u8]) -> Entry {
+        // Elsewhere old programs keep other things in the place of the upper half.
+        let high = match self.boot.width {
+            Width::Bits32 => le16(raw, 20),
+            Width::Bits12 | Width::Bits16 => 0,
+        };
+        Entry {
+            is_directory: raw[11] & DIRECTORY != 0,
+            cluster: u32::from(high) << 16 | u32::from(le16(raw, 26)),
+            size: le32(raw, 28).into(),
+        }
     }
 }
 

@@ -50,14 +50,14 @@ impl Fat<'_> {
     fn root(&self) -> Result<Vec<Place>> {
         match self.boot.root {
             Root::Fixed(place) => Ok(vec![place]),
-            Root::Cluster(cluster) => self.directory(cluster),
+            Root::Cluster(cluster) => self.chain(cluster, DIRECTORY_MAX),
         }
     }
 
-    /// A subdirectory; one that names no cluster is the root, which only `..` does.
+    /// A subdirectory; cluster 0 is the root, to which `..` leads.
     fn directory(&self, cluster: u32) -> Result<Vec<Place>> {
         match cluster {
-            0 => Err(damaged("a directory has no cluster")),
+            0 => self.root(),
             _ => self.chain(cluster, DIRECTORY_MAX),
         }
     }
