@@ -229,7 +229,7 @@ fn seed_disks_are_what_cloud_init_reads() {
         text("meta-data").trim_end(),
         format!("instance-id: \"{id}\"\nlocal-hostname: \"base-3\"")
     );
-    let network = "version: 2\nethernets:\n  card0:\n    match:\n      name: \"e*\"\n    addresses:\n      - \"10.0.0.3/24\"\n    \
+    let network = "version: 2\nethernets:\n  card0:\n    match:\n      macaddress: \"02:00:0a:00:00:03\"\n    addresses:\n      - \"10.0.0.3/24\"\n    \
         routes:\n      - to: \"0.0.0.0/0\"\n        via: \"10.0.0.1\"\n    \
         nameservers:\n      addresses:\n        - \"1.1.1.1\"\n        - \"2001:db8::53\"";
     assert_eq!(text("network-config").trim_end(), network);

@@ -128,12 +128,12 @@ fn meta_data(member: &Member) -> String {
     )
 }
 
-/// Version 2, for the first network card whatever its name is.
+/// Version 2, for the network card with the member's address, whatever its name is.
 fn network_config(fleet: &Fleet, member: &Member) -> String {
     let prefix = fleet.subnet().prefix();
     let mut text = format!(
-        "version: 2\nethernets:\n  card0:\n    match:\n      name: \"e*\"\n    addresses:\n      - \"{}/{prefix}\"\n",
-        member.ip
+        "version: 2\nethernets:\n  card0:\n    match:\n      macaddress: \"{}\"\n    addresses:\n      - \"{}/{prefix}\"\n",
+        member.mac, member.ip
     );
     if let Some(gateway) = fleet.gateway() {
         let all = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
