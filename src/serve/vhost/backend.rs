@@ -9,7 +9,7 @@ use tracing::warn;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost_user_backend::{VhostUserBackend, VringState, VringT};
 use virtio_queue::{QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddressSpace, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{EventConsumer, EventNotifier};
 
@@ -17,11 +17,9 @@ use super::chain::{Chain, Malformed};
 use super::config;
 use super::exit::Exit;
 use super::request::{Buffer, Device};
-use super::ring::Ring;
+use super::ring::{Memory, Ring};
 use crate::limits::{VHOST_BATCH_MAX, VHOST_QUEUE_SIZE_MAX};
 
-/// The guest's memory, as the VMM hands it over and changes it.
-pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 type Vring = VringState<Memory>;
 
 /// A disk while one VMM is connected.

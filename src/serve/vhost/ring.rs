@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind};
 
 use vhost_user_backend::{VringMutex, VringStateGuard, VringStateMutGuard, VringT};
 use virtio_queue::Error;
+use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
-use super::backend::Memory;
+/// The guest's memory, as the VMM hands it over and changes it.
+pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
 /// A [`VringMutex`] whose queue outlives a kick that crosses its restart: the kick belongs to the rings before, and the
 /// library would end the queue's thread for not finding it.
@@ -113,7 +115,6 @@ impl VringT<Memory> for Ring {
 #[cfg(test)]
 mod tests {
     use rustix::event::{EventfdFlags, eventfd};
-    use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
     use super::*;
 

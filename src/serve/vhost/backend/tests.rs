@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::sync::{Arc, OnceLock};
 
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_S_OK, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES};
-use vm_memory::GuestAddress;
+use vm_memory::{GuestAddress, GuestMemoryAtomic};
 
 use super::super::config::SECTOR;
 use super::*;
