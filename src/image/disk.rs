@@ -7,10 +7,11 @@ use super::manage::Manager;
 use super::name::Name;
 use super::record::Record;
 use super::uses::Uses;
+use super::write::write_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{IMAGE_ZERO_PIECE_MAX, PAGE_SIZE};
 use crate::range::ByteRange;
-use crate::vfs::{Attr, Differences, Fallocate, Ino, Outdated, SeekTo, Vfs, WriteAt};
+use crate::vfs::{Attr, Differences, Fallocate, Ino, Outdated, SeekTo, Vfs};
 
 /// Names that are collected at a time.
 const NAMES_MAX: usize = 256;
@@ -219,15 +220,4 @@ impl Image {
     fn ino(&self) -> Ino {
         self.attr.ino
     }
-}
-
-/// Writes all of `bytes`, or as many as fit and then fails.
-pub(super) fn write_all(fs: &dyn Vfs, ino: Ino, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
-        // The writer is nobody who could keep set-user-ID bits.
-        let written = fs.write(ino, WriteAt::Offset(offset), bytes, true)?;
-        offset += written.len as u64;
-        bytes = &bytes[written.len..];
-    }
-    Ok(())
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::disk::Images;
 use super::folder::Folder;
 use crate::error::Result;
 use crate::vfs::FileKind;
@@ -57,6 +56,13 @@ impl Drafts {
         first.unwrap_or_else(|| NEXT.load(Ordering::Relaxed))
     }
 
+    /// Names of all that is left.
+    pub(super) fn left(&self, folder: &Folder<'_>) -> Result<Vec<String>> {
+        let (names, _) = left_in(folder, 0, usize::MAX, self.first_under_way())?;
+        let names = names.iter().map(|name| String::from_utf8_lossy(name).into());
+        Ok(names.collect())
+    }
+
     /// Removes some of what is left, beginning where the last look ended; returns the names. What cannot be removed stays.
     pub(super) fn sweep(&self, folder: &Folder<'_>) -> Result<Vec<Vec<u8>>> {
         let below = self.first_under_way();
@@ -74,23 +80,6 @@ impl Drop for Maker<'_> {
         if let Some(own) = makers.iter().position(|first| *first == self.first) {
             makers.swap_remove(own);
         }
-    }
-}
-
-impl Images {
-    /// Names of what is left of images that were in the making when a snapshot was made that the drive has gone back to. The
-    /// next clones remove it.
-    ///
-    /// # Errors
-    /// `Stale` where the directory goes just now.
-    pub fn leftovers(&self) -> Result<Vec<String>> {
-        let Some(folder) = Folder::open(&*self.fs)? else {
-            return Ok(Vec::new());
-        };
-        let below = self.uses.drafts.first_under_way();
-        let (names, _) = left_in(&folder, 0, usize::MAX, below)?;
-        let names = names.iter().map(|name| String::from_utf8_lossy(name).into());
-        Ok(names.collect())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use tracing::warn;
 
-use super::disk::write_all;
 use super::draft::{Maker, next_name};
 use super::folder::{Folder, Held, no_image};
 use super::name::Name;
 use super::record::{Record, set, value};
 use super::uses::Uses;
+use super::write::write_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::FILE_SIZE_MAX;
 use crate::range::ByteRange;

@@ -5,6 +5,7 @@
 //! folder.rs  the directory, and images found in it
 //! disk.rs    an image as a disk, for the servers of disks
 //! uses.rs    what is under way: clients of images, drafts, resizes
+//! write.rs   bytes written to a file, all of them
 //! record.rs  what okapi knows about an image beside its bytes
 //! survey.rs  images listed, compared and checked
 //! manage.rs  clones made
@@ -27,6 +28,7 @@ mod name;
 mod record;
 mod survey;
 mod uses;
+mod write;
 
 #[cfg(test)]
 mod tests;

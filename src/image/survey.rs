@@ -107,6 +107,18 @@ impl Images {
             next: (found.end < end).then_some(found.end),
         })
     }
+
+    /// Names of what is left of images that were in the making when a snapshot was made that the drive has gone back to. The
+    /// next clones remove it.
+    ///
+    /// # Errors
+    /// `Stale` where the directory goes just now.
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        match Folder::open(&*self.fs)? {
+            Some(folder) => self.uses.drafts.left(&folder),
+            None => Ok(Vec::new()),
+        }
+    }
 }
 
 impl Listed {
