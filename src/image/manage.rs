@@ -5,7 +5,7 @@ use tracing::warn;
 use super::draft::{Maker, next_name};
 use super::folder::{Folder, Held, no_image};
 use super::name::Name;
-use super::record::{Record, set, value};
+use super::record::{BURNED, Record, set, value};
 use super::uses::Uses;
 use super::write::write_all;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub struct NewImage {
     pub ip: Option<String>,
     /// The subnet of the fleet that it belongs to, as text.
     pub fleet: Option<String>,
+    /// Hash of the texts that the patches burn in, by which a member of a fleet is known again.
+    pub burned: Option<String>,
     /// What it has instead of its base's bytes; later ones win.
     pub patches: Vec<Patch>,
 }
@@ -82,6 +84,7 @@ impl<'m> Manager<'m> {
         let source = folder.get(base)?;
         self.sweep();
         self.make_from(&source, Some(base), new)
+            .map(drop)
             .map_err(|error| without_room(error, || format!("cannot make `{}`", new.name)))
     }
 
@@ -99,8 +102,14 @@ impl<'m> Manager<'m> {
         }
     }
 
-    /// The same of a file that was looked up in the directory; `base` is its name, where it is an image.
-    pub(super) fn make_from(&mut self, source: &Held<'_>, base: Option<&Name>, new: &NewImage) -> Result<()> {
+    /// The same of a file that was looked up in the directory; `base` is its name, where it is an image. Returns what the
+    /// name stands for.
+    pub(super) fn make_from(
+        &mut self,
+        source: &Held<'_>,
+        base: Option<&Name>,
+        new: &NewImage,
+    ) -> Result<Ino> {
         let Some(folder) = &self.folder else {
             return Err(ErrorKind::NotFound.into());
         };
@@ -118,13 +127,19 @@ impl<'m> Manager<'m> {
                 fleet: new.fleet.clone(),
             };
             record.write(folder.fs, draft.attr.ino)?;
+            set(
+                folder.fs,
+                draft.attr.ino,
+                BURNED,
+                new.burned.as_deref().map(str::as_bytes),
+            )?;
             publish(folder, &temporary, &new.name)
         });
         match finished {
             Ok(()) => {
                 self.outdated.push(folder.outdated_entry(new.name.as_bytes()));
                 self.outdated.push(Outdated::Inode(draft.attr.ino));
-                Ok(())
+                Ok(draft.attr.ino)
             }
             Err(error) => {
                 discard(folder, &temporary);

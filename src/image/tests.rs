@@ -2,6 +2,7 @@
 
 mod change;
 mod disk;
+mod fleet;
 mod manage;
 mod survey;
 
@@ -182,6 +183,7 @@ fn new(image: &str) -> NewImage {
         name: name(image),
         ip: None,
         fleet: None,
+        burned: None,
         patches: Vec::new(),
     }
 }

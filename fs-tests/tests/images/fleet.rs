@@ -300,6 +300,56 @@ fn a_fleet_grows_and_shrinks_and_its_members_stay_as_they_are() {
 }
 
 #[test]
+fn images_with_other_names_are_never_pruned() {
+    let drive = drive();
+    fs::write(path(&drive, "base"), pattern(1, 1 << 20)).unwrap();
+    let fleet = |range: &str, host: &str, more: &[&str]| {
+        let options = ["--subnet", "10.0.0.0/24", "--range", range, "--host", host];
+        counts(&clone(
+            &drive,
+            &[&options[..], &["--patch-at", "0={ip}"], more].concat(),
+        ))
+    };
+    assert_eq!(fleet(".1-.5", "web-{n}", &[]), [5, 0, 0, 0]);
+    assert_eq!(
+        fleet(".6-.9", "db-{n}", &["--prune"]),
+        [4, 0, 0, 0],
+        "two fleets share the subnet"
+    );
+    let mut copy = Command::new("cp");
+    run(copy
+        .arg("-a")
+        .arg(path(&drive, "web-5"))
+        .arg(path(&drive, "precious")));
+    let mut copy = Command::new("cp");
+    run(copy
+        .arg("-a")
+        .arg(path(&drive, "web-2"))
+        .arg(path(&drive, "a-copy")));
+    assert_eq!(
+        fleet(".1-.5", "web-{n}", &[]),
+        [0, 5, 0, 0],
+        "copies of members are not in the way"
+    );
+    assert_eq!(fleet(".1-.3", "web-{n}", &["--prune"]), [0, 3, 2, 0]);
+    let left = [
+        "a-copy", "base", "db-6", "db-7", "db-8", "db-9", "precious", "web-1", "web-2", "web-3",
+    ];
+    assert_eq!(listing(&drive), left);
+    // Without the member itself, whoever has its address is in the way.
+    let arguments = ["clone", "base", "--subnet", "10.0.0.0/24", "--range", ".1-.5"];
+    let options = ["--host", "web-{n}", "--patch-at", "0={ip}"];
+    fails(
+        &drive,
+        &[&arguments[..], &options].concat(),
+        1,
+        &["10.0.0.5", "`precious`", "hint"],
+    );
+    assert_eq!(listing(&drive), left);
+    drive.check();
+}
+
+#[test]
 fn a_name_or_an_address_in_use_makes_nothing() {
     let shop = Workshop::new();
     let (drive, template) = ext4_base(&shop);

@@ -1,8 +1,8 @@
 //! An image's file as a disk that is looked into.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -13,6 +13,7 @@ use crate::cli::mounts::Mount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Name;
 use crate::image::burn::ReadAt;
+use crate::image::fleet::Seen;
 use crate::range::ByteRange;
 
 /// An image, open for reading.
@@ -20,6 +21,7 @@ pub(super) struct BaseDisk {
     file: File,
     path: PathBuf,
     size: u64,
+    seen: Seen,
 }
 
 impl BaseDisk {
@@ -33,7 +35,13 @@ impl BaseDisk {
             file,
             path,
             size: metadata.len(),
+            seen: seen(&metadata),
         })
+    }
+
+    /// What the file was like when it was opened.
+    pub(super) fn seen(&self) -> Seen {
+        self.seen
     }
 
     fn failed(&self, source: impl Into<io::Error>) -> Error {
@@ -50,6 +58,16 @@ impl BaseDisk {
             Err(Errno::ENXIO) => Ok(None),
             Err(errno) => Err(self.failed(errno)),
         }
+    }
+}
+
+fn seen(metadata: &Metadata) -> Seen {
+    // The kernel counts 0 to 999,999,999 of them.
+    let nanos = |nanos: i64| nanos as u32;
+    Seen {
+        size: metadata.size(),
+        mtime: (metadata.mtime(), nanos(metadata.mtime_nsec())),
+        ctime: (metadata.ctime(), nanos(metadata.ctime_nsec())),
     }
 }
 

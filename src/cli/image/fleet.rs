@@ -112,7 +112,7 @@ pub(super) fn run(drive: &Mount, base: &str, arguments: &Arguments) -> Outcome {
     let base = Name::new(base)?;
     let order = arguments.order();
     let fleet = Fleet::new(&order, &base)?;
-    let members = fleet.members()?;
+    let members = fleet.members(arguments.seed.is_some())?;
     let disk = BaseDisk::open(drive, &base)?;
     let burns = arguments.burns(&disk, &fleet, &members)?;
     let seed = arguments.seed_order()?;
@@ -125,6 +125,7 @@ pub(super) fn run(drive: &Mount, base: &str, arguments: &Arguments) -> Outcome {
     }
     let request = FleetRequest {
         base: base.to_string(),
+        seen: disk.seen(),
         order,
         burns,
         seed,

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use super::burn::{Prepared, prepare};
 use super::members::{Fleet, Member, seed_name};
-use super::request::{FleetReply, FleetRequest};
+use super::request::{FleetReply, FleetRequest, Seen};
 use super::seed::Seeds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::folder::{Folder, Held};
 use crate::image::manage::{Manager, NewImage, Patch, create_draft};
 use crate::image::name::Name;
 use crate::image::record::{BURNED, Record, value};
-use crate::vfs::{Caller, SetAttr, Vfs, WriteAt, XattrMode};
+use crate::limits::FILE_SIZE_MAX;
+use crate::vfs::{Attr, Caller, CopyRange, Ino, SetAttr, Vfs, WriteAt};
 
 /// Names that are looked at between two looks into the directory.
 const NAMES_MAX: usize = 1024;
@@ -37,45 +38,74 @@ struct Piece<'p> {
 /// Images that say they belong to the subnet.
 #[derive(Default)]
 struct Present {
-    /// By their addresses, seed disks left out.
+    /// By their addresses, the first name of each; seed disks left out.
     addresses: HashMap<IpAddr, Name>,
     /// Members of this fleet whose addresses are not asked for.
     outside: Vec<Name>,
 }
 
-impl Manager<'_> {
-    /// Makes the members of a fleet that are not there yet. Where something fails all that were made are removed; the
-    /// reply leaves its time out.
+/// An image that was seen: its name may stand for another one since.
+struct Spotted {
+    name: Name,
+    ino: Ino,
+}
+
+impl<'m> Manager<'m> {
+    /// Makes the members of a fleet that are not there yet, from one and the same state of the base. Where something fails
+    /// all that were made are removed; the reply leaves its time out.
     ///
     /// # Errors
     /// `InvalidArgument` for an order that makes no sense, `NotFound` for the base, `Exists` for a name or an address that
     /// something else has, `TooLarge` for a text longer than its room, `Busy` where the base has changed since the texts'
-    /// places were found, `NoSpace` for more members than there can be.
+    /// places were looked for, `NoSpace` for more members than there can be.
     pub fn make_fleet(&mut self, request: &FleetRequest) -> Result<FleetReply> {
         let base = Name::new(&request.base)?;
-        let folder = self.folder(&base)?;
-        let source = folder.get(&base)?;
-        let plan = Plan::new(base, request, &source, folder.fs)?;
+        let source = self.folder(&base)?.get(&base)?;
+        self.with_draft(&base, &source.attr, |manager, draft| {
+            take_base(&source, draft, request)?;
+            manager.make_members(base.clone(), request, draft)
+        })
+    }
+
+    /// Works with a file that is no image, and removes it.
+    fn with_draft<T>(
+        &mut self,
+        base: &Name,
+        like: &Attr,
+        work: impl FnOnce(&mut Self, &mut Held<'m>) -> Result<T>,
+    ) -> Result<T> {
+        let folder = self.folder(base)?;
+        let (fs, parent) = (folder.fs, folder.ino);
+        let (mut draft, temporary) = create_draft(folder, like)?;
+        self.outdated.push(folder.outdated_entry(&temporary));
+        let done = work(self, &mut draft);
+        match fs.unlink(parent, &temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => done.and(Err(error)),
+            _ => done,
+        }
+    }
+
+    /// `source` has the bytes of the base, and nobody else changes it.
+    fn make_members(&mut self, base: Name, request: &FleetRequest, source: &Held<'_>) -> Result<FleetReply> {
+        let plan = Plan::new(base, request, source)?;
+        let folder = self.folder(&plan.base)?;
         let present = Present::look(folder, &plan)?;
         let (missing, mut reply) = plan.missing(folder, &present)?;
         check_inodes(folder.fs, missing.len())?;
-        let pruned = match request.prune {
+        let prunable = match request.prune {
             true => self.prunable(&present.outside, &plan)?,
             false => Vec::new(),
         };
 
         let mut made = Vec::new();
-        if let Err(error) = self.make_pieces(&plan, &source, &missing, &mut made) {
-            self.take_back(&made)?;
-            return Err(error);
+        if let Err(error) = self.make_pieces(&plan, source, &missing, &mut made) {
+            return Err(self.take_back(made, error));
         }
-        self.remove(&pruned, true)?;
         reply.seeds = missing.iter().filter(|piece| piece.is_seed).count() as u32;
         reply.made = missing.len() as u32 - reply.seeds;
-        let outside = present.outside.iter().map(Name::to_string).collect();
         match request.prune {
-            true => reply.pruned = outside,
-            false => reply.outside = outside,
+            true => self.prune(prunable, &mut reply)?,
+            false => reply.outside = present.outside.iter().map(Name::to_string).collect(),
         }
         Ok(reply)
     }
@@ -85,7 +115,7 @@ impl Manager<'_> {
         plan: &Plan<'_>,
         source: &Held<'_>,
         missing: &[Piece<'_>],
-        made: &mut Vec<Name>,
+        made: &mut Vec<Spotted>,
     ) -> Result<()> {
         for piece in missing.iter().filter(|piece| !piece.is_seed) {
             self.make_piece(plan, piece, source, made)?;
@@ -97,16 +127,11 @@ impl Manager<'_> {
         else {
             return Ok(());
         };
-        let folder = self.folder(&plan.base)?;
-        let (fs, parent) = (folder.fs, folder.ino);
-        let (blank, temporary) = create_draft(folder, &source.attr)?;
-        self.outdated.push(folder.outdated_entry(&temporary));
-        let mut done = fill(fs, &blank, seeds);
-        for piece in missing.iter().filter(|piece| piece.is_seed) {
-            done = done.and_then(|()| self.make_piece(plan, piece, &blank, made));
-        }
-        fs.unlink(parent, &temporary)?;
-        done
+        self.with_draft(&plan.base, &source.attr, |manager, blank| {
+            fill(blank, seeds)?;
+            let mut wanted = missing.iter().filter(|piece| piece.is_seed);
+            wanted.try_for_each(|piece| manager.make_piece(plan, piece, blank, made))
+        })
     }
 
     fn make_piece(
@@ -114,64 +139,106 @@ impl Manager<'_> {
         plan: &Plan<'_>,
         piece: &Piece<'_>,
         source: &Held<'_>,
-        made: &mut Vec<Name>,
+        made: &mut Vec<Spotted>,
     ) -> Result<()> {
         let new = NewImage {
             name: piece.name.clone(),
             ip: Some(piece.member.ip.to_string()),
             fleet: Some(plan.subnet.clone()),
+            burned: Some(plan.digest(piece)),
             patches: plan.patches(piece)?,
         };
         let base = Some(&plan.base).filter(|_| !piece.is_seed);
-        let failed = |error: Error| {
-            let context = format!("cannot make `{}`, and so made none", piece.name);
+        let ino = self.make_from(source, base, &new).map_err(|error| {
+            let context = format!("cannot make `{}`", piece.name);
             Error::new(error.kind(), context).with_source(error)
-        };
-        self.make_from(source, base, &new).map_err(failed)?;
-        made.push(new.name);
-        let image = self.folder(&plan.base)?.get(&piece.name).map_err(failed)?;
-        let digest = plan.digest(piece);
-        let (fs, ino) = (image.fs(), image.attr.ino);
-        fs.setxattr(Caller::default(), ino, BURNED, digest.as_bytes(), XattrMode::Set)
-            .map_err(failed)
+        })?;
+        made.push(Spotted { name: new.name, ino });
+        Ok(())
     }
 
-    /// Removes what was made; somebody else may have removed some of it already.
-    fn take_back(&mut self, made: &[Name]) -> Result<()> {
-        for name in made {
-            match self.remove(std::slice::from_ref(name), true) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => (),
+    /// Removes what was made, as far as it can be; says so before what has failed.
+    fn take_back(&mut self, made: Vec<Spotted>, error: Error) -> Error {
+        let left: Vec<Name> = made
+            .into_iter()
+            .filter_map(|image| self.remove_spotted(&image, true).is_err().then_some(image.name))
+            .collect();
+        let context = match left.as_slice() {
+            [] => "made none of the images".to_owned(),
+            [first, ..] => format!(
+                "images that were made are left, `{first}` and {} more",
+                left.len() - 1
+            ),
+        };
+        Error::new(error.kind(), context).with_source(error)
+    }
+
+    /// Removes an image; one that is gone, or another one that has its name since, is none of ours.
+    fn remove_spotted(&mut self, image: &Spotted, force: bool) -> Result<()> {
+        match self.folder(&image.name)?.find(&image.name)? {
+            Some(found) if found.attr.ino == image.ino => (),
+            _ => return Ok(()),
+        }
+        match self.remove(std::slice::from_ref(&image.name), force) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Members, each with its seed disk where it has one; none of them is used by a client yet.
+    fn prunable(&self, members: &[Name], plan: &Plan<'_>) -> Result<Vec<Vec<Spotted>>> {
+        let folder = self.folder(&plan.base)?;
+        let mut found = Vec::new();
+        for member in members {
+            let Some(image) = folder.find(member)? else {
+                continue;
+            };
+            let ip = Record::read(folder.fs, image.attr.ino)?.ip;
+            let mut images = vec![(member.clone(), image)];
+            if let Ok(name) = seed_name(member)
+                && let Some(seed) = folder.find(&name)?
+            {
+                let record = Record::read(folder.fs, seed.attr.ino)?;
+                let is_seed = record.base.is_none() && record.ip == ip;
+                if is_seed && record.fleet.as_deref() == Some(&plan.subnet) {
+                    images.push((name, seed));
+                }
+            }
+            let spotted = images.into_iter().map(|(name, image)| {
+                self.require_unused(&name, &image, "or leave out --prune")?;
+                let ino = image.attr.ino;
+                Ok(Spotted { name, ino })
+            });
+            found.push(spotted.collect::<Result<_>>()?);
+        }
+        Ok(found)
+    }
+
+    /// Removes members with their seed disks. What a client has begun to use meanwhile stays, and is told.
+    fn prune(&mut self, members: Vec<Vec<Spotted>>, reply: &mut FleetReply) -> Result<()> {
+        for images in members {
+            for (index, image) in images.iter().enumerate() {
+                match self.remove_spotted(image, false) {
+                    Err(error) if error.kind() == ErrorKind::Busy => {
+                        reply.outside.push(image.name.to_string());
+                        break;
+                    }
+                    removed => removed?,
+                }
+                if index == 0 {
+                    reply.pruned.push(image.name.to_string());
+                }
             }
         }
         Ok(())
     }
-
-    /// Members and their seed disks, none of which a client uses.
-    fn prunable(&self, members: &[Name], plan: &Plan<'_>) -> Result<Vec<Name>> {
-        let folder = self.folder(&plan.base)?;
-        let mut found = Vec::new();
-        for member in members {
-            for (name, is_seed) in [(member.clone(), false), (seed_name(member)?, true)] {
-                let Some(image) = folder.find(&name)? else {
-                    continue;
-                };
-                let record = Record::read(folder.fs, image.attr.ino)?;
-                if !is_seed || record.fleet.as_deref() == Some(&plan.subnet) {
-                    self.require_unused(&name, &image, "or leave out --prune")?;
-                    found.push(name);
-                }
-            }
-        }
-        Ok(found)
-    }
 }
 
 impl<'p> Plan<'p> {
-    fn new(base: Name, request: &'p FleetRequest, source: &Held<'_>, fs: &dyn Vfs) -> Result<Self> {
+    fn new(base: Name, request: &'p FleetRequest, source: &Held<'_>) -> Result<Self> {
         let fleet = Fleet::new(&request.order, &base)?;
-        let members = fleet.members()?;
-        let read = |offset, out: &mut [u8]| match fs.read(source.attr.ino, offset, out)? {
+        let members = fleet.members(request.seed.is_some())?;
+        let read = |offset, out: &mut [u8]| match source.fs().read(source.attr.ino, offset, out)? {
             len if len == out.len() => Ok(()),
             _ => Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -201,8 +268,11 @@ impl<'p> Plan<'p> {
                 name: member.name.clone(),
                 is_seed: false,
             };
-            match present.addresses.get(&member.ip) {
-                Some(other) if *other != member.name => {
+            match (self.is_there(folder, &own)?, present.addresses.get(&member.ip)) {
+                // Another one with its address is a copy of it.
+                (true, _) => reply.kept += 1,
+                (false, None) => missing.push(own),
+                (false, Some(other)) => {
                     return Err(Error::new(
                         ErrorKind::Exists,
                         format!(
@@ -211,18 +281,16 @@ impl<'p> Plan<'p> {
                         ),
                     ));
                 }
-                _ => (),
             }
-            match self.is_there(folder, &own)? {
-                true => reply.kept += 1,
-                false => missing.push(own),
+            if self.seeds.is_none() {
+                continue;
             }
             let seed = Piece {
                 member,
                 name: seed_name(&member.name)?,
                 is_seed: true,
             };
-            if self.seeds.is_some() && !self.is_there(folder, &seed)? {
+            if !self.is_there(folder, &seed)? {
                 missing.push(seed);
             }
         }
@@ -305,10 +373,14 @@ impl Present {
         if record.fleet.as_deref() != Some(&plan.subnet) {
             return;
         }
-        if base == plan.base && !plan.fleet.has(ip) {
+        // One with another name is of another fleet in the subnet, or somebody's copy.
+        if base == plan.base && !plan.fleet.has(ip) && plan.fleet.name_of(ip).as_ref() == Some(&name) {
             self.outside.push(name.clone());
         }
-        self.addresses.insert(ip, name);
+        let first = self.addresses.entry(ip).or_insert_with(|| name.clone());
+        if name < *first {
+            *first = name;
+        }
     }
 }
 
@@ -326,10 +398,47 @@ fn check_inodes(fs: &dyn Vfs, wanted: usize) -> Result<()> {
     }
 }
 
+/// Gives a draft the bytes of the base at one moment, at which nothing in it was changed since it was looked into.
+fn take_base(source: &Held<'_>, draft: &mut Held<'_>, request: &FleetRequest) -> Result<()> {
+    let fs = source.fs();
+    let copy = CopyRange {
+        source: source.attr.ino,
+        source_offset: 0,
+        target: draft.attr.ino,
+        target_offset: 0,
+        len: FILE_SIZE_MAX,
+    };
+    let copied = fs.copy_range(&copy, false)?;
+    let now = fs.getattr(source.attr.ino)?;
+    if seen(&now) != request.seen {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!(
+                "the base `{}` has changed while it was looked at\n\
+                 hint: shut down what writes to it, or clone it and make the fleet from the clone",
+                request.base
+            ),
+        ));
+    }
+    if copied < now.size {
+        return Err(ErrorKind::NoSpace.into());
+    }
+    draft.attr = fs.getattr(draft.attr.ino)?;
+    Ok(())
+}
+
+fn seen(attr: &Attr) -> Seen {
+    Seen {
+        size: attr.size,
+        mtime: (attr.mtime.secs, attr.mtime.nanos),
+        ctime: (attr.ctime.secs, attr.ctime.nanos),
+    }
+}
+
 /// Writes what all seed disks have in common.
-fn fill(fs: &dyn Vfs, blank: &Held<'_>, seeds: &Seeds) -> Result<()> {
+fn fill(blank: &mut Held<'_>, seeds: &Seeds) -> Result<()> {
     let (mut rest, size) = seeds.base();
-    let ino = blank.attr.ino;
+    let (fs, ino) = (blank.fs(), blank.attr.ino);
     let mut offset = 0;
     while !rest.is_empty() {
         let written = fs.write(ino, WriteAt::Offset(offset), rest, false)?;
@@ -340,5 +449,6 @@ fn fill(fs: &dyn Vfs, blank: &Held<'_>, seeds: &Seeds) -> Result<()> {
         size: Some(size),
         ..SetAttr::default()
     };
-    fs.setattr(Caller::default(), ino, &changes).map(drop)
+    blank.attr = fs.setattr(Caller::default(), ino, &changes)?;
+    Ok(())
 }

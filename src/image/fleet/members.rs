@@ -68,11 +68,10 @@ impl Fleet {
             )));
         }
         if let Some(gateway) = self.gateway
-            && !self.subnet.contains(gateway)
-            && !is_link_local(gateway)
+            && !self.reaches(gateway)
         {
             return Err(invalid(format!(
-                "the gateway {gateway} is not in {}\nhint: a host reaches only gateways in its own subnet",
+                "the gateway {gateway} is no host's address in {}\nhint: a host reaches only gateways in its own subnet",
                 self.subnet
             )));
         }
@@ -89,6 +88,15 @@ impl Fleet {
             )));
         }
         self.check_text(&self.host)
+    }
+
+    /// Whether members reach an address directly: another host's, or with IPv6 one that is valid in each network (RFC 4861).
+    fn reaches(&self, gateway: IpAddr) -> bool {
+        let hosts = self.subnet.hosts();
+        match self.subnet.contains(gateway) {
+            true => (hosts.first..=hosts.last).contains(&self.subnet.number_of(gateway)),
+            false => self.subnet.is_ipv6() && is_link_local(gateway),
+        }
     }
 
     /// Refuses a text with placeholders for which nothing was given.
@@ -130,11 +138,21 @@ impl Fleet {
             && self.gateway != Some(address)
     }
 
-    /// All members, by ascending addresses; the gateway is none.
+    /// The name that a member of this address has or would have; `None` where no image can have it.
+    pub(super) fn name_of(&self, address: IpAddr) -> Option<Name> {
+        let number = self.subnet.number_of(address);
+        let is_inside = self.subnet.contains(address);
+        is_inside
+            .then(|| self.member(number, address).ok())
+            .flatten()
+            .map(|member| member.name)
+    }
+
+    /// All members, by ascending addresses; the gateway is none. `with_seeds`: each has a seed disk.
     ///
     /// # Errors
     /// `InvalidArgument` and `NameTooLong` for names that no image can have, and where two are the same.
-    pub fn members(&self) -> Result<Vec<Member>> {
+    pub fn members(&self, with_seeds: bool) -> Result<Vec<Member>> {
         let mut names = HashSet::new();
         let mut members = Vec::new();
         for number in self.numbers.first..=self.numbers.last {
@@ -143,8 +161,9 @@ impl Fleet {
                 continue;
             }
             let member = self.member(number, ip)?;
-            let seed = seed_name(&member.name)?;
-            if !names.insert(member.name.clone()) || !names.insert(seed) {
+            let seed = with_seeds.then(|| seed_name(&member.name)).transpose()?;
+            let mut own = std::iter::once(member.name.clone()).chain(seed);
+            if !own.all(|name| names.insert(name)) {
                 return Err(invalid(format!(
                     "two members would be called `{}`\nhint: put {{n}} into --host, as in 'vm-{{n}}'",
                     member.name
@@ -278,17 +297,17 @@ mod tests {
     #[test]
     fn a_subnet_of_24_bits_has_254_members() {
         let mut order = order("10.0.0.0/24");
-        let all = fleet(&order).unwrap().members().unwrap();
+        let all = fleet(&order).unwrap().members(true).unwrap();
         assert_eq!(all.len(), 254);
         assert_eq!(all[0].name.as_str(), "base-1");
         assert_eq!(all[76].ip.to_string(), "10.0.0.77");
         order.gateway = Some("10.0.0.1".into());
         order.host = Some("vm-{n}".into());
-        let all = fleet(&order).unwrap().members().unwrap();
+        let all = fleet(&order).unwrap().members(true).unwrap();
         assert_eq!((all.len(), all[0].name.as_str()), (253, "vm-2"));
         order.range = Some(".1-.1".into());
         assert!(
-            fleet(&order).unwrap().members().is_err(),
+            fleet(&order).unwrap().members(true).is_err(),
             "only the gateway is left"
         );
     }
@@ -303,7 +322,7 @@ mod tests {
             ..order("2001:db8::/64")
         };
         let fleet = fleet(&order).unwrap();
-        let members = fleet.members().unwrap();
+        let members = fleet.members(true).unwrap();
         let text =
             Text::parse("{ip} {prefix} {netmask} {gateway} {dns} {host} {mac} {n} {machine_id}").unwrap();
         assert_eq!(
@@ -322,7 +341,7 @@ mod tests {
     #[test]
     fn what_makes_no_fleet_is_refused() {
         let refused = |order: Order| {
-            let error = fleet(&order).and_then(|fleet| fleet.members()).unwrap_err();
+            let error = fleet(&order).and_then(|fleet| fleet.members(true)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{order:?}");
             error.to_string()
         };
@@ -353,6 +372,10 @@ mod tests {
             })
             .contains("::1")
         );
+        for gateway in ["10.0.0.0", "10.0.0.255", "fe80::1"] {
+            let gateway = Some(gateway.into());
+            assert!(refused(Order { gateway, ..base() }).contains("no host's address"));
+        }
         assert!(
             refused(Order {
                 dns: vec!["1.1.1".into()],
@@ -368,11 +391,32 @@ mod tests {
             range: Some(".0.0.1-.1.0.0".into()),
             ..order("10.0.0.0/8")
         };
-        assert_eq!(fleet(&order).unwrap().members().unwrap().len(), 65536);
+        assert_eq!(fleet(&order).unwrap().members(true).unwrap().len(), 65536);
         let order = Order {
             range: Some(".0.0.1-.1.0.1".into()),
             ..order
         };
         assert!(fleet(&order).is_err());
+    }
+
+    #[test]
+    fn names_have_room_for_a_seed_disk_only_where_there_is_one() {
+        let order = Order {
+            range: Some(".1-.9".into()),
+            host: Some("x".repeat(250) + "{n}"),
+            ..order("10.0.0.0/24")
+        };
+        let fleet = fleet(&order).unwrap();
+        assert_eq!(fleet.members(false).unwrap().len(), 9);
+        assert_eq!(fleet.members(true).unwrap_err().kind(), ErrorKind::NameTooLong);
+        assert_eq!(
+            fleet
+                .name_of("10.0.0.200".parse().unwrap())
+                .unwrap()
+                .as_str()
+                .len(),
+            253
+        );
+        assert_eq!(fleet.name_of("10.0.1.2".parse().unwrap()), None);
     }
 }

@@ -21,6 +21,6 @@ mod text;
 pub use burn::{Burn, Padding};
 pub use members::{Fleet, Member};
 pub use order::{Order, SeedOrder};
-pub use request::{FleetReply, FleetRequest};
+pub use request::{FleetReply, FleetRequest, Seen};
 pub use subnet::Subnet;
 pub use text::Text;

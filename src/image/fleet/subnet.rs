@@ -31,6 +31,10 @@ impl Subnet {
         self.address_of(!self.host_mask())
     }
 
+    pub(super) fn is_ipv6(self) -> bool {
+        self.network.is_ipv6()
+    }
+
     /// Whether an address is in it.
     pub fn contains(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.network.is_ipv4()

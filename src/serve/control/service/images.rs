@@ -73,6 +73,7 @@ impl Service {
             name,
             ip: None,
             fleet: None,
+            burned: None,
             patches: Vec::new(),
         };
         self.images.manage(|manager| manager.make(&base, &new))
