@@ -438,21 +438,18 @@ fn what_does_not_fit_is_refused_and_nothing_is_made() {
         1,
         &["65536", "--range", "hint"],
     );
-    let twice = [
-        "clone",
-        "base",
-        "--subnet",
-        "10.0.0.0/24",
-        "--patch-at",
-        "8192+9={ip}",
-        "--patch-at",
-        "8200+9={ip}",
-    ];
-    fails(
-        &drive,
-        &twice,
-        1,
+    refused(
+        &["--patch-at", "8192+9={ip}", "--patch-at", "8200+9={ip}"],
         &["byte 8192", "byte 8200", "same place", "hint"],
+    );
+    let user_data = shop.text("user-data", "{ipp}");
+    refused(
+        &["--seed", "nocloud", "--user-data", &user_data],
+        &["{ipp}", "no placeholder", "hint"],
+    );
+    refused(
+        &["--gateway", "10.0.0.255"],
+        &["10.0.0.255", "no host's address", "hint"],
     );
     for usage in [
         &["--template", "etc/okapi/net"][..],

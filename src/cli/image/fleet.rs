@@ -117,7 +117,10 @@ pub(super) fn run(drive: &Mount, base: &str, arguments: &Arguments) -> Outcome {
     let burns = arguments.burns(&disk, &fleet, &members)?;
     let seed = arguments.seed_order()?;
     if arguments.dry_run {
-        burns.iter().try_for_each(|burn| burn.check(&fleet, &members))?;
+        Burn::check_all(&burns, &fleet, &members)?;
+        if let Some(seed) = seed {
+            seed.check(&fleet, &members)?;
+        }
         return print(match arguments.json {
             true => json(&Report::new(None, &members))?,
             false => table(&members),

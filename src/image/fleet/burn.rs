@@ -55,11 +55,16 @@ impl Burn {
         }
     }
 
-    /// Sees to it that the text of each member fits.
+    /// Sees to it that no two burns overlap, and that the text of each member fits.
     ///
     /// # Errors
-    /// `InvalidArgument` for unknown placeholders, `TooLarge` for a text longer than its room.
-    pub fn check(&self, fleet: &Fleet, members: &[Member]) -> Result<()> {
+    /// `InvalidArgument` for unknown placeholders and for burns that overlap, `TooLarge` for a text longer than its room.
+    pub fn check_all(burns: &[Self], fleet: &Fleet, members: &[Member]) -> Result<()> {
+        check_overlaps(burns)?;
+        burns.iter().try_for_each(|burn| burn.check(fleet, members))
+    }
+
+    fn check(&self, fleet: &Fleet, members: &[Member]) -> Result<()> {
         let text = Text::parse(&self.text)?;
         fleet.check_text(&text)?;
         members

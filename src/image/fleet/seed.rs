@@ -16,6 +16,19 @@ const NETWORK_CONFIG_ROOM: usize = 3 << 10;
 /// The third file.
 const USER_DATA: usize = 2;
 
+impl SeedOrder {
+    /// Sees to it that each member's disk has room for what shall be on it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an unknown placeholder, `TooLarge`.
+    pub fn check(&self, fleet: &Fleet, members: &[Member]) -> Result<()> {
+        let seeds = Seeds::new(self, fleet, members)?;
+        members
+            .iter()
+            .try_for_each(|member| seeds.patches(fleet, member).map(drop))
+    }
+}
+
 /// The seed disks of a fleet: one that all are cloned from, and what is different in each.
 pub(super) struct Seeds {
     user_data: Text,
