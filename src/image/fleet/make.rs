@@ -8,12 +8,13 @@ use super::members::{Fleet, Member, seed_name};
 use super::request::{FleetReply, FleetRequest, Seen};
 use super::seed::Seeds;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::disk::write_all;
 use crate::image::folder::{Folder, Held};
 use crate::image::manage::{Manager, NewImage, Patch, create_draft};
 use crate::image::name::Name;
 use crate::image::record::{BURNED, Record, value};
 use crate::limits::FILE_SIZE_MAX;
-use crate::vfs::{Attr, Caller, CopyRange, Ino, SetAttr, Vfs, WriteAt};
+use crate::vfs::{Attr, Caller, CopyRange, Ino, SetAttr, Vfs};
 
 /// Names that are looked at between two looks into the directory.
 const NAMES_MAX: usize = 1024;
@@ -437,14 +438,9 @@ fn seen(attr: &Attr) -> Seen {
 
 /// Writes what all seed disks have in common.
 fn fill(blank: &mut Held<'_>, seeds: &Seeds) -> Result<()> {
-    let (mut rest, size) = seeds.base();
+    let (bytes, size) = seeds.base();
     let (fs, ino) = (blank.fs(), blank.attr.ino);
-    let mut offset = 0;
-    while !rest.is_empty() {
-        let written = fs.write(ino, WriteAt::Offset(offset), rest, false)?;
-        offset += written.len as u64;
-        rest = &rest[written.len..];
-    }
+    write_all(fs, ino, 0, bytes)?;
     let changes = SetAttr {
         size: Some(size),
         ..SetAttr::default()

@@ -78,7 +78,7 @@ fn check_state(raw: &[u8; LEN], width: Width) -> Result<()> {
         _ => Err(Error::new(
             ErrorKind::Busy,
             "the filesystem was not unmounted cleanly\n\
-             hint: shut down what uses the base, or run `fsck.fat -a` on it",
+             hint: shut down what uses the base, or run `fsck.fat -a` on it (a partition: over `losetup -P`)",
         )),
     }
 }
