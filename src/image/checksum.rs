@@ -1,11 +1,11 @@
-//! Cyclic redundancy checks of 32 bits, bytes reflected: those of GPT and ext4.
+//! Cyclic redundancy checks of 32 bits, bytes reflected: those of GPT, ext4 and vhdx.
 
 /// A table of such a check, by its polynomial with the bits reversed.
 pub(super) struct Crc([u32; 256]);
 
 /// The check of GPT (ISO 3309).
 pub(super) static CRC32: Crc = Crc::new(0xEDB8_8320);
-/// The check of ext4 (Castagnoli's).
+/// The check of ext4 and vhdx (Castagnoli's).
 pub(super) static CRC32C: Crc = Crc::new(0x82F6_3B78);
 
 impl Crc {
@@ -27,7 +27,12 @@ impl Crc {
 
     /// The remainder that begins with all ones, not inverted at the end.
     pub(super) fn remainder(&self, bytes: &[u8]) -> u32 {
-        bytes.iter().fold(u32::MAX, |value, &byte| {
+        self.add(u32::MAX, bytes)
+    }
+
+    /// The remainder of more bytes, behind those that have had this one.
+    pub(super) fn add(&self, remainder: u32, bytes: &[u8]) -> u32 {
+        bytes.iter().fold(remainder, |value, &byte| {
             value >> 8 ^ self.0[usize::from(value as u8 ^ byte)]
         })
     }

@@ -1,9 +1,9 @@
 //! The GUID partition table: the header behind the first sector, or its copy in the last one.
 
-use super::checksum::CRC32;
 use super::disk::{Part, le32, le64};
 use super::partition::Partition;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::checksum::CRC32;
 
 /// Sectors that disks have.
 const SECTORS: [u64; 2] = [512, 4096];

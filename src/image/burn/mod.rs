@@ -3,7 +3,6 @@
 //! Everything here reads bytes that a stranger may have made. It runs in the process of the command line, checks each
 //! number before it uses it, and bounds each chain, table and directory that it follows.
 
-mod checksum;
 mod disk;
 mod ext4;
 mod fat;
@@ -14,6 +13,8 @@ mod partition;
 mod place;
 mod table;
 mod token;
+
+pub(super) use fat::long_name;
 
 pub use disk::ReadAt;
 pub use locate::{Wanted, locate};

@@ -2,8 +2,8 @@
 
 use super::damage::damaged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::burn::checksum::CRC32C;
 use crate::image::burn::disk::{Part, le16, le32};
+use crate::image::checksum::CRC32C;
 
 const AT: u64 = 1024;
 const LEN: usize = 1024;

@@ -1,6 +1,7 @@
 //! Entries of directories: names of eight and three bytes, and long ones in front of them.
 
 use super::boot::Width;
+use super::long_name::{ATTRIBUTES, UNITS_AT, checksum};
 use super::volume::Fat;
 use crate::error::Result;
 use crate::image::burn::disk::{le16, le32};
@@ -9,13 +10,10 @@ use crate::image::burn::place::Place;
 const ENTRY_LEN: usize = 32;
 /// Bytes of a directory: 65,536 entries.
 pub(super) const DIRECTORY_MAX: u64 = 2 << 20;
-const LONG_NAME: u8 = 0x0F;
 const DIRECTORY: u8 = 0x10;
 const LABEL: u8 = 0x08;
 /// Parts of a long name, of 13 units each.
 const PARTS_MAX: u8 = 20;
-/// Offsets of the units of UTF-16 in a part.
-const UNITS_AT: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
 /// A file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,7 @@ impl Fat<'_> {
             match raw[0] {
                 0 => return Ok(None),
                 0xE5 => long = LongName::default(),
-                _ if raw[11] & 0x3F == LONG_NAME => long.add(raw),
+                _ if raw[11] & 0x3F == ATTRIBUTES => long.add(raw),
                 _ if raw[11] & LABEL != 0 => long = LongName::default(),
                 _ => {
                     let whole = std::mem::take(&mut long).text(raw);
@@ -113,13 +111,6 @@ impl LongName {
         let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
         Some(folded(&text))
     }
-}
-
-/// The check that a long name has of its short one.
-fn checksum(short: &[u8]) -> u8 {
-    short
-        .iter()
-        .fold(0, |sum: u8, &byte| sum.rotate_right(1).wrapping_add(byte))
 }
 
 /// `NAME.EXT`, folded; bytes beyond ASCII depend on a code page that nobody tells, and match nothing.

@@ -4,6 +4,7 @@ mod boot;
 mod chain;
 mod damage;
 mod directory;
+pub(in crate::image) mod long_name;
 mod volume;
 mod walk;
 

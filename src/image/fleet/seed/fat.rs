@@ -6,6 +6,7 @@
 //! page 2…  clusters of one sector, from number 2 on; files without gaps
 //! ```
 
+use crate::image::burn::long_name::{ATTRIBUTES, UNITS_AT, checksum};
 use crate::limits::{PAGE_SIZE, SEED_USER_DATA_MAX};
 
 const SECTOR: usize = 512;
@@ -140,11 +141,8 @@ fn label_entry() -> [u8; ENTRY_LEN] {
 /// The parts of the long name, the last one first, and the entry itself.
 fn entries(file: &File, cluster: u16) -> Vec<u8> {
     let units: Vec<u16> = file.name.encode_utf16().collect();
-    let parts: Vec<&[u16]> = units.chunks(13).collect();
-    let check = file
-        .short
-        .iter()
-        .fold(0u8, |sum, &byte| sum.rotate_right(1).wrapping_add(byte));
+    let parts: Vec<&[u16]> = units.chunks(UNITS_AT.len()).collect();
+    let check = checksum(file.short);
     let mut raw = Vec::new();
     for (index, part) in parts.iter().enumerate().rev() {
         let last = if index + 1 == parts.len() { 0x40 } else { 0 };
@@ -166,11 +164,10 @@ fn entries(file: &File, cluster: u16) -> Vec<u8> {
 fn long_entry(order: u8, part: &[u16], check: u8) -> [u8; ENTRY_LEN] {
     let mut entry = [0; ENTRY_LEN];
     entry[0] = order;
-    entry[11] = 0x0F;
+    entry[11] = ATTRIBUTES;
     entry[13] = check;
-    let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain([28, 30]);
     let units = part.iter().copied().chain([0]).chain(std::iter::repeat(0xFFFF));
-    for (at, unit) in places.zip(units) {
+    for (at, unit) in UNITS_AT.into_iter().zip(units) {
         entry[at..at + 2].copy_from_slice(&unit.to_le_bytes());
     }
     entry

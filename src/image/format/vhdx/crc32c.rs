@@ -1,43 +1,18 @@
-//! CRC-32C (Castagnoli), over some hundred KiB of headers per file.
+//! Checksums of structures that have them in a field of their own.
 
-/// What a byte adds, reflected polynomial 0x82f63b78.
-const TABLE: [u32; 256] = table();
-
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut value = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = match value & 1 {
-                1 => (value >> 1) ^ 0x82f6_3b78,
-                _ => value >> 1,
-            };
-            bit += 1;
-        }
-        table[byte] = value;
-        byte += 1;
-    }
-    table
-}
+use crate::image::checksum::CRC32C;
 
 /// The checksum of a structure whose own checksum, four bytes at `field`, counts as zeros.
 pub(super) fn checksum(bytes: &[u8], field: usize) -> u32 {
     ![&bytes[..field], &[0; 4], &bytes[field + 4..]]
         .into_iter()
-        .fold(u32::MAX, add)
-}
-
-fn add(crc: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(crc, |crc, byte| {
-        TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
-    })
+        .fold(u32::MAX, |remainder, bytes| CRC32C.add(remainder, bytes))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{add, checksum};
+    use super::checksum;
+    use crate::image::checksum::CRC32C;
 
     #[test]
     fn the_checksum_is_that_of_the_standard() {
@@ -48,7 +23,7 @@ mod tests {
             (&[255; 32], 0x62a8_ab43),
             (&up, 0x46dd_794e),
         ] {
-            assert_eq!(!add(u32::MAX, bytes), crc);
+            assert_eq!(!CRC32C.remainder(bytes), crc);
         }
     }
 
