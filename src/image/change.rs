@@ -176,6 +176,23 @@ impl Manager<'_> {
         Ok(Resized { from, to })
     }
 
+    /// Refuses a name whose image is not to be replaced, because a client of a server uses it.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub fn check_replaceable(&self, name: &Name) -> Result<()> {
+        let Ok(folder) = self.folder(name) else {
+            return Ok(());
+        };
+        match folder.find(name)? {
+            Some(image) => {
+                let cure = format!("or `okapi image rm --force {name}`: the image lives on until they leave");
+                self.require_unused(name, &image, &cure)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Refuses an image that clients of servers use.
     pub(super) fn require_unused(&self, name: &Name, image: &Held<'_>, cure: &str) -> Result<()> {
         match self.uses.of(image.attr.ino) {

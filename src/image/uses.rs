@@ -5,9 +5,6 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use super::draft::Drafts;
-use super::manage::Manager;
-use super::name::Name;
-use crate::error::Result;
 use crate::vfs::Ino;
 
 /// What is under way with the images of a drive, whoever does it.
@@ -40,25 +37,6 @@ impl Uses {
             _ => {
                 uses.remove(&ino);
             }
-        }
-    }
-}
-
-impl Manager<'_> {
-    /// Refuses a name whose image is not to be replaced, because a client of a server uses it.
-    ///
-    /// # Errors
-    /// `Busy`.
-    pub fn check_replaceable(&self, name: &Name) -> Result<()> {
-        let Ok(folder) = self.folder(name) else {
-            return Ok(());
-        };
-        match folder.find(name)? {
-            Some(image) => {
-                let cure = format!("or `okapi image rm --force {name}`: the image lives on until they leave");
-                self.require_unused(name, &image, &cure)
-            }
-            None => Ok(()),
         }
     }
 }

@@ -8,11 +8,11 @@ use super::members::{Fleet, Member, seed_name};
 use super::request::{FleetReply, FleetRequest, Seen};
 use super::seed::Seeds;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::disk::write_all;
 use crate::image::folder::{Folder, Held};
 use crate::image::manage::{Manager, NewImage, Patch, create_draft};
 use crate::image::name::Name;
 use crate::image::record::{BURNED, Record, value};
+use crate::image::write::write_all;
 use crate::limits::FILE_SIZE_MAX;
 use crate::vfs::{Attr, Caller, CopyRange, Ino, SetAttr, Vfs};
 
