@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::Name;
 use crate::image::format::{Format, Opened, RawWriter, copy, copy_stream, open};
 use crate::limits::SECTOR_SIZE;
-use crate::serve::control::Client;
 
 /// Bytes of a clone on the drive that are asked for at a time.
 const CLONE_PIECE: usize = 1 << 30;
@@ -53,20 +52,21 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, drive: &Mount, client: &mut Client) -> Outcome {
+pub(super) fn run(arguments: &Arguments, drive: &Mount) -> Outcome {
     let name = Name::new(&arguments.name)?;
     let directory = images_of(drive)?;
     sweep(&directory)?;
     let input = Input::open(arguments)?;
     if arguments.force {
         // Rather now than behind hours of copying; and again then.
-        client.check_replaceable_image(name.as_str())?;
+        drive.connect()?.check_replaceable_image(name.as_str())?;
     }
     let mode = input.mode();
     let part = Part::create_in(directory, name.as_str().as_ref(), arguments.force, mode)?;
     input.copy(arguments, &part.file)?;
     if arguments.force {
-        client.check_replaceable_image(name.as_str())?;
+        // A connection does not stay open while nothing is asked.
+        drive.connect()?.check_replaceable_image(name.as_str())?;
     }
     part.finish(arguments.force)?;
     Ok(())

@@ -150,7 +150,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     let mut client = drive.connect()?;
     match &arguments.command {
-        Command::Import(arguments) => return import::run(arguments, &drive, &mut client),
+        Command::Import(arguments) => return import::run(arguments, &drive),
         Command::Export(arguments) => return export::run(arguments, &drive),
         Command::Ls { json } => return list::run(&mut client, *json),
         Command::Clone { base, name, fleet } => match name {
