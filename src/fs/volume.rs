@@ -226,7 +226,8 @@ impl Volume {
 
     /// Runs an operation that needs memory; where there is none, but unlinked files wait to be forgotten, it gives the
     /// frontend a moment to pass that on. So `rm` makes room for the very next write, though a kernel tells of the
-    /// last use of a file only afterwards. Where files were compared meanwhile, it waits for that to pause. No lock may be held.
+    /// last use of a file only afterwards. Where files were compared meanwhile, it waits for that to pause. No lock may
+    /// be held.
     ///
     /// Files that are unlinked and still open look the same: after one wait in vain nobody waits for so many again.
     pub(super) fn with_room<T>(&self, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
