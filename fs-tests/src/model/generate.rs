@@ -448,8 +448,10 @@ impl Generator {
         u16::try_from(self.rng.below(0o10000)).expect("12 bits fit")
     }
 
+    /// One of thousands, or of a few, so that equal blocks come about.
     fn fill(&mut self) -> u32 {
-        self.rng.pick(&[0, 1, 2, 3, 4, 5, 6, 7]) * u32::try_from(1 + self.rng.below(1000)).expect("1000 fits")
+        let most = self.rng.pick(&[1, 1000]);
+        self.rng.pick(&[0, 1, 2, 3, 4, 5, 6, 7]) * u32::try_from(1 + self.rng.below(most)).expect("1000 fits")
     }
 
     fn span(&mut self, size: u64) -> Span {
