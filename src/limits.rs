@@ -67,6 +67,8 @@ pub const SLACK_BYTES: u64 = 32 << 20;
 pub const COMPACT_MIN: u64 = 4 << 20;
 /// Share of the held bytes that must be scattered too, where nobody waits for memory.
 pub const WASTE_SHARE: u64 = 8;
+/// Free bytes of a volume below which writers wait for readers of a file before they write to it.
+pub const ROOM_SCARCE: u64 = 1 << 20;
 /// Shortest block that is compressed, in bytes.
 pub const COMPRESS_MIN: u32 = 256;
 /// Share of its memory that a block must save to be held compressed.

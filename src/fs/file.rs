@@ -10,6 +10,7 @@ use super::snapshot::place::is_shown;
 use super::snapshot::view::View;
 use super::volume::Volume;
 use crate::extent::{Clip, Content};
+use crate::limits::ROOM_SCARCE;
 use crate::range::ByteRange;
 use crate::vfs::{CopyRange, Fallocate, Ino, SeekTo, WriteAt, Written};
 use crate::{Error, ErrorKind, Result};
@@ -49,11 +50,17 @@ pub(super) fn write(
     if bytes.is_empty() {
         return Ok(Written { offset, len: 0 });
     }
-    let len = content.write(&volume.namespace, offset, bytes).or_else(|_full| {
-        // A block that a reader has pinned is copied, unless there is no room for the copy.
-        let _no_readers = inode.readers.write();
+    // A block that a reader has pinned is copied, page by page, and what is left of it has two extents then, so that the
+    // next write to it needs room too. Where that is scarce the writer waits for readers in time.
+    let mut no_readers = (volume.namespace.room_bytes() < ROOM_SCARCE).then(|| inode.readers.write());
+    let len = content.write(&volume.namespace, offset, bytes).or_else(|full| {
+        if no_readers.is_some() {
+            return Err(full);
+        }
+        no_readers = Some(inode.readers.write());
         content.write(&volume.namespace, offset, bytes)
     })?;
+    drop(no_readers);
     drop(content);
     content_changed(volume, &change, &inode, clear_privileges);
     if volume.dedup == Dedup::Inline {

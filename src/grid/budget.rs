@@ -410,6 +410,12 @@ impl Account {
         self.quota.used()
     }
 
+    /// Bytes that may still be charged.
+    pub(super) fn room_bytes(&self) -> u64 {
+        let left = |meter: &Meter| meter.limit.load(Ordering::Relaxed).saturating_sub(meter.used());
+        left(&self.quota).min(left(&self.pool.budget))
+    }
+
     pub(super) fn usage(&self) -> Usage {
         let (blocks, sealed_blocks) = (self.figures.blocks(), self.figures.sealed_blocks());
         let compressed = self.figures.compressed();

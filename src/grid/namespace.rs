@@ -42,6 +42,11 @@ impl Namespace {
         self.account().pool.block_size
     }
 
+    /// Bytes that may still be taken: both the quota and the grid's size bound them.
+    pub fn room_bytes(&self) -> u64 {
+        self.account().room_bytes()
+    }
+
     /// What it holds, and its quota.
     pub fn usage(&self) -> Usage {
         self.account().usage()
